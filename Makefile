@@ -1,0 +1,59 @@
+# A fresh machine needs make and Python 3.11 or newer with venv; another Python: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Touched when the environment is complete: an interrupted installation is begun again.
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help test demo run bench replay style types pins clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+test: $(READY) ## lint and run the tests
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q
+
+demo: $(READY) ## a whole call on this machine, without account or key
+	$(BIN)/python -m voice demo
+
+run: $(READY) ## the server, with the environment or .env
+	$(BIN)/gunicorn server:app
+
+bench: $(READY) ## the load test: calls per core
+	$(BIN)/python -m voice bench
+
+replay: $(READY) ## a recorded call as a conversation: make replay LOG=calls/CA….jsonl
+	$(if $(LOG),,$(error which call? make replay LOG=calls/CA….jsonl))
+	$(BIN)/python -m voice replay $(LOG)
+
+style: $(READY) ## format the code and repair what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(READY) ## check the types
+	$(BIN)/mypy --strict voice config server.py
+
+# audioop-lts is for newer Pythons than the one that may run this, so its line is kept as it is.
+pins: ## newest versions of everything into constraints.txt
+	rm -rf .venv/pins
+	$(PYTHON) -m venv .venv/pins
+	cat requirements.txt requirements-dev.txt | sed '/^-/d' > .venv/pins/wanted.txt
+	.venv/pins/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/pins/wanted.txt
+	{ echo "# Exact versions of everything that pip may install here: taken from a fresh environment by 'make pins'."; \
+	  .venv/pins/bin/python -m pip freeze --disable-pip-version-check | grep -iv '^audioop-lts'; \
+	  grep '^audioop-lts' constraints.txt; } > .venv/pins/constraints.txt
+	mv .venv/pins/constraints.txt constraints.txt
+	rm -rf .venv/pins
+
+clean: ## remove the environment and all caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up .venv: a minute or two, once."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@

@@ -1,0 +1,196 @@
+"""The agents: one TOML file each, read once at the start. Adding an agent is adding a file."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from config.faults import ConfigError, shown, suggestion
+from config.models import LANGUAGE_MODEL_ALLOWED, language_model_fault
+from config.table import Table
+
+TOOLS = ("hang_up",)
+DEFAULT_APOLOGY = "I'm sorry, I'm having trouble right now. Please call again in a little while."
+
+_NAME = re.compile(r"[a-z0-9_-]+")
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_VOICE = re.compile(r"[A-Za-z0-9]{1,64}")
+_TOOL = re.compile("|".join(TOOLS))
+# OpenAI refuses the whole session for one keyword with < > or a line end.
+_KEYWORD = re.compile(r"[^<>\x00-\x1f\x7f-\x9f]*[^<>\x00-\x20\x7f-\x9f][^<>\x00-\x1f\x7f-\x9f]*")
+# ISO 639-1.
+_LANGUAGE = re.compile(
+    "aa|ab|ae|af|ak|am|an|ar|as|av|ay|az|ba|be|bg|bi|bm|bn|bo|br|bs|ca|ce|ch|co|cr|cs|cu|cv|cy|da|de|dv|dz|ee|el|en|eo|es|et|"
+    "eu|fa|ff|fi|fj|fo|fr|fy|ga|gd|gl|gn|gu|gv|ha|he|hi|ho|hr|ht|hu|hy|hz|ia|id|ie|ig|ii|ik|io|is|it|iu|ja|jv|ka|kg|ki|kj|"
+    "kk|kl|km|kn|ko|kr|ks|ku|kv|kw|ky|la|lb|lg|li|ln|lo|lt|lu|lv|mg|mh|mi|mk|ml|mn|mr|ms|mt|my|na|nb|nd|ne|ng|nl|nn|no|nr|"
+    "nv|ny|oc|oj|om|or|os|pa|pi|pl|ps|pt|qu|rm|rn|ro|ru|rw|sa|sc|sd|se|sg|si|sk|sl|sm|sn|so|sq|sr|ss|st|su|sv|sw|ta|te|tg|"
+    "th|ti|tk|tl|tn|to|tr|ts|tt|tw|ty|ug|uk|ur|uz|ve|vi|vo|wa|wo|xh|yi|yo|za|zh|zu"
+)
+
+
+@dataclass(frozen=True)
+class VoiceSettings:
+    """How ElevenLabs speaks; None leaves its own default of the voice."""
+
+    stability: float | None = None
+    """0..1"""
+    similarity_boost: float | None = None
+    """0..1"""
+    speed: float | None = None
+    """0.7..1.2"""
+
+
+@dataclass(frozen=True)
+class TurnTaking:
+    barge_in: str = "on_speech"
+    """`on_speech`: the caller's voice stops the agent; `off`: the agent finishes."""
+    silence_ms: int = 600
+    """Quiet after which an utterance is over, 200..3000."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_duration_s: int = 1800
+    """The longest call, 10..14400 seconds."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Who answers a call: what one file under `config/agents/` says, checked."""
+
+    name: str
+    """The file's name without `.toml`."""
+    greeting: str
+    instructions: str
+    voice: str
+    """An ElevenLabs voice id."""
+    numbers: tuple[str, ...] = ()
+    """The E.164 numbers that reach this agent."""
+    apology: str = DEFAULT_APOLOGY
+    """Said when a vendor fails and the call has to end."""
+    language: str = "en"
+    """ISO 639-1"""
+    model: str | None = None
+    """An xAI model instead of the server's."""
+    temperature: float = 0.6
+    """0..2"""
+    max_tokens: int = 300
+    """The longest reply, 1..4000 tokens."""
+    keywords: tuple[str, ...] = ()
+    """Names and words that the transcriber should expect."""
+    tools: tuple[str, ...] = ()
+    voice_settings: VoiceSettings = VoiceSettings()
+    turn_taking: TurnTaking = TurnTaking()
+    limits: Limits = Limits()
+
+
+def load_agents(directory: Path, environ: Mapping[str, str]) -> dict[str, Agent]:
+    """The agents of every `*.toml` file in `directory`, by name.
+
+    `environ` is asked for DEFAULT_AGENT, which has to be one of them. Raises ConfigError with all faults of all files.
+    """
+    faults: list[str] = []
+    agents: dict[str, Agent] = {}
+    paths = _agent_files(directory)
+    for path in paths:
+        agent = _read(path, faults)
+        if agent is not None:
+            agents[agent.name] = agent
+    if not paths:
+        faults.append(f"{directory} has no agent; allowed: a directory with at least one .toml file")
+    else:
+        faults += _default_faults(environ, [path.stem for path in paths])
+    faults += _shared_numbers(agents)
+    if faults:
+        raise ConfigError(faults)
+    return agents
+
+
+def agent_for(agents: Mapping[str, Agent], number: str, default: str) -> Agent:
+    """The agent that claims the called `number`, else the one named `default`. Raises KeyError if there is none."""
+    claimed = (agent for agent in agents.values() if number in agent.numbers)
+    return next(claimed, None) or agents[default]
+
+
+def _agent_files(directory: Path) -> list[Path]:
+    # Names that begin with a dot are leftovers of editors and file systems.
+    return sorted(path for path in directory.glob("*.toml") if not path.name.startswith("."))
+
+
+def _read(path: Path, faults: list[str]) -> Agent | None:
+    """The agent of one file; None, and what is wrong added to `faults`, when the file is not even TOML."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return _agent(path, Table(tomllib.loads(text), str(path), faults))
+    except OSError as error:
+        faults.append(f"{path} cannot be read ({error.strerror}); allowed: a TOML file")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        faults.append(f"{path} is not UTF-8 in line {line}; allowed: a TOML file in UTF-8")
+    except ValueError as error:
+        # tomllib names line and column, except at the end.
+        wrong = str(error).replace("at end of document", f"at the end, line {len(text.splitlines())}")
+        faults.append(f"{path} is not TOML: {wrong}; allowed: key = value, one a line")
+    return None
+
+
+def _agent(path: Path, file: Table) -> Agent:
+    if not _NAME.fullmatch(path.stem):
+        file.faults.append(f"{path} has a name that cannot be an agent's; allowed: a-z 0-9 _ - and then .toml")
+    voice, turns, limits = file.table("voice_settings"), file.table("turn_taking"), file.table("limits")
+    agent = Agent(
+        name=path.stem,
+        numbers=file.texts("numbers", _NUMBER, "E.164 numbers such as '+15551234567'"),
+        greeting=file.text("greeting"),
+        instructions=file.text("instructions", lines=True),
+        apology=file.text("apology", DEFAULT_APOLOGY),
+        language=file.form("language", _LANGUAGE, "a language of ISO 639-1 such as 'en'", "en"),
+        voice=file.form("voice", _VOICE, "an ElevenLabs voice id of 1 to 64 letters and digits"),
+        model=_model(file),
+        temperature=file.number("temperature", 0.6, 0, 2),
+        max_tokens=file.whole("max_tokens", 300, 1, 4000),
+        keywords=file.texts("keywords", _KEYWORD, "words without < > and control characters"),
+        tools=file.texts("tools", _TOOL, "the tools " + ", ".join(TOOLS)),
+        voice_settings=VoiceSettings(
+            stability=voice.optional_number("stability", 0, 1),
+            similarity_boost=voice.optional_number("similarity_boost", 0, 1),
+            speed=voice.optional_number("speed", 0.7, 1.2),
+        ),
+        turn_taking=TurnTaking(
+            barge_in=turns.choice("barge_in", ("on_speech", "off")),
+            silence_ms=turns.whole("silence_ms", 600, 200, 3000),
+        ),
+        limits=Limits(max_duration_s=limits.whole("max_duration_s", 1800, 10, 14400)),
+    )
+    tables = (file, voice, turns, limits)
+    for table in tables:
+        table.refuse_unknown(*tables)
+    return agent
+
+
+def _model(file: Table) -> str | None:
+    model = file.text("model", "")
+    fault = language_model_fault(model) if model else None
+    if fault:
+        file.refuse("model", f"is {shown(model)}, which {fault}", LANGUAGE_MODEL_ALLOWED)
+    return model or None
+
+
+def _default_faults(environ: Mapping[str, str], names: list[str]) -> list[str]:
+    default = environ.get("DEFAULT_AGENT", "").strip() or "receptionist"
+    if default in names:
+        return []
+    wrong = f"is {shown(default)}, which no file has{suggestion(default, names)}"
+    return [f"DEFAULT_AGENT {wrong}; allowed: {', '.join(names)}"]
+
+
+def _shared_numbers(agents: Mapping[str, Agent]) -> list[str]:
+    owners: dict[str, str] = {}
+    faults: list[str] = []
+    for name, agent in agents.items():
+        for number in agent.numbers:
+            owner = owners.setdefault(number, name)
+            if owner != name:
+                faults.append(f"{name}.toml: numbers has {number}, which {owner}.toml has; allowed: one agent for each")
+    return faults

@@ -1,0 +1,228 @@
+"""The environment as typed values. Pure: a function of a mapping; every fault is listed at once."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import SplitResult, urlsplit
+
+from config.faults import ConfigError, shown, suggestion
+from config.models import (
+    LANGUAGE_MODEL_ALLOWED,
+    SPEECH_MODEL_ALLOWED,
+    TRANSCRIPTION_MODELS,
+    language_model_fault,
+    speech_model_fault,
+)
+
+AGENTS_DIR = Path(__file__).parent / "agents"
+
+_ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
+_AGENT_NAME = re.compile(r"[a-z0-9_-]+")
+# A header carries the keys: printable ASCII without spaces. Quotes are left over from a shell, never part of a key.
+_SECRET = re.compile(r"[!#-&(-~]+")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field for each variable, named as the variable in lower case. Addresses end without a slash."""
+
+    port: int
+    web_concurrency: int | None
+    """Worker processes; None: one for each core."""
+    public_url: str
+    """`https://host[:port]`: what Twilio calls, and what its signatures are made over."""
+    twilio_account_sid: str
+    twilio_auth_token: str = field(repr=False)
+    twilio_api_base_url: str
+    openai_api_key: str = field(repr=False)
+    openai_realtime_url: str
+    """`ws(s)://` without a query: the transcriber adds `intent`."""
+    openai_transcription_model: str
+    openai_audio_format: str
+    """`pcmu` or `pcm24k`."""
+    xai_api_key: str = field(repr=False)
+    xai_base_url: str
+    xai_model: str
+    elevenlabs_api_key: str = field(repr=False)
+    elevenlabs_base_url: str
+    """As it was given: `http(s)://` or `ws(s)://`."""
+    elevenlabs_model: str
+    max_calls: int
+    """Live calls for each worker."""
+    idle_timeout_s: float
+    monitor_interval_s: float
+    drain_timeout_s: float
+    log_level: str
+    """`debug`, `info`, `warning`, `error` or `critical`."""
+    log_format: str
+    """`text` or `json`."""
+    default_agent: str
+    """The agent of a number that no agent claims."""
+    agents_dir: Path
+    call_log_dir: Path
+    """Where each call leaves one file of JSON lines."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings in `environ`. Raises ConfigError, which lists every fault and shows no secret."""
+        env = _Environment(environ)
+        settings = cls(
+            port=env.whole("PORT", "8000", 1, 65535),
+            web_concurrency=env.whole("WEB_CONCURRENCY", "1", 1, 1000) if env.given("WEB_CONCURRENCY") else None,
+            public_url=env.public_url("PUBLIC_URL"),
+            twilio_account_sid=env.account_sid("TWILIO_ACCOUNT_SID"),
+            twilio_auth_token=env.secret("TWILIO_AUTH_TOKEN"),
+            twilio_api_base_url=env.url("TWILIO_API_BASE_URL", "https://api.twilio.com", ("https", "http")),
+            openai_api_key=env.secret("OPENAI_API_KEY"),
+            openai_realtime_url=env.url("OPENAI_REALTIME_URL", "wss://api.openai.com/v1/realtime", ("wss", "ws")),
+            openai_transcription_model=env.choice("OPENAI_TRANSCRIPTION_MODEL", TRANSCRIPTION_MODELS),
+            openai_audio_format=env.choice("OPENAI_AUDIO_FORMAT", ("pcmu", "pcm24k")),
+            xai_api_key=env.secret("XAI_API_KEY"),
+            xai_base_url=env.url("XAI_BASE_URL", "https://api.x.ai/v1", ("https", "http")),
+            xai_model=env.model("XAI_MODEL", "grok-4.20-non-reasoning", language_model_fault, LANGUAGE_MODEL_ALLOWED),
+            elevenlabs_api_key=env.secret("ELEVENLABS_API_KEY"),
+            elevenlabs_base_url=env.url(
+                "ELEVENLABS_BASE_URL", "https://api.elevenlabs.io", ("https", "http", "wss", "ws")
+            ),
+            elevenlabs_model=env.model(
+                "ELEVENLABS_MODEL", "eleven_flash_v2_5", speech_model_fault, SPEECH_MODEL_ALLOWED
+            ),
+            max_calls=env.whole("MAX_CALLS", "200", 1, 5000),
+            idle_timeout_s=env.seconds("IDLE_TIMEOUT_S", "300", 0.1, 86400),
+            monitor_interval_s=env.seconds("MONITOR_INTERVAL_S", "60", 0.1, 3600),
+            drain_timeout_s=env.seconds("DRAIN_TIMEOUT_S", "20", 0.1, 3600),
+            log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error", "critical")),
+            log_format=env.choice("LOG_FORMAT", ("text", "json")),
+            default_agent=env.agent_name("DEFAULT_AGENT", "receptionist"),
+            agents_dir=env.path("AGENTS_DIR", AGENTS_DIR),
+            call_log_dir=env.path("CALL_LOG_DIR", Path("calls")),
+        )
+        if env.faults:
+            raise ConfigError(env.faults)
+        return settings
+
+    @property
+    def elevenlabs_http_url(self) -> str:
+        """The base for requests, `http(s)://`."""
+        return re.sub("^ws", "http", self.elevenlabs_base_url)
+
+    @property
+    def elevenlabs_ws_url(self) -> str:
+        """The base for sockets, `ws(s)://`."""
+        return re.sub("^http", "ws", self.elevenlabs_base_url)
+
+
+class _Environment:
+    """Reads one variable after the other. A bad one adds to `faults` and reads as its default, so that all are read."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.faults: list[str] = []
+
+    def given(self, name: str) -> str:
+        """The value without the blanks around it; empty when the variable is missing or blank."""
+        return self._environ.get(name, "").strip()
+
+    def secret(self, name: str) -> str:
+        return self._required(name, _SECRET, "printable ASCII without spaces and quotes")
+
+    def account_sid(self, name: str) -> str:
+        return self._required(name, _ACCOUNT_SID, "AC and 32 hexadecimal digits, from the Twilio console")
+
+    def agent_name(self, name: str, default: str) -> str:
+        value = self.given(name) or default
+        if not _AGENT_NAME.fullmatch(value):
+            self._refuse(name, f"is {shown(value)}", "the name of an agent's file without .toml: a-z 0-9 _ -")
+        return value
+
+    def model(self, name: str, default: str, fault_of: Callable[[str], str | None], allowed: str) -> str:
+        value = self.given(name) or default
+        fault = fault_of(value)
+        if fault:
+            self._refuse(name, f"is {shown(value)}, which {fault}", allowed)
+        return value
+
+    def choice(self, name: str, allowed: Sequence[str]) -> str:
+        """One of `allowed`, of which the first is the default."""
+        value = self.given(name).lower() or allowed[0]
+        if value not in allowed:
+            self._refuse(name, f"is {shown(value)}{suggestion(value, allowed)}", ", ".join(allowed))
+        return value
+
+    def whole(self, name: str, default: str, low: int, high: int) -> int:
+        value = self.given(name) or default
+        if _WHOLE.fullmatch(value) and low <= int(value) <= high:
+            return int(value)
+        self._refuse(name, f"is {shown(value)}", f"a whole number from {low} to {high}")
+        return low
+
+    def seconds(self, name: str, default: str, low: float, high: float) -> float:
+        value = self.given(name) or default
+        if _DECIMAL.fullmatch(value) and low <= float(value) <= high:
+            return float(value)
+        self._refuse(name, f"is {shown(value)}", f"seconds from {low} to {high}")
+        return low
+
+    def path(self, name: str, default: Path) -> Path:
+        return Path(self.given(name) or default)
+
+    def url(self, name: str, default: str, schemes: Sequence[str]) -> str:
+        return self._address(name, self.given(name) or default, schemes)
+
+    def public_url(self, name: str) -> str:
+        allowed = "https://host or https://host:port, such as https://voice.example.com"
+        if not self.given(name):
+            self._refuse(name, "is missing", allowed)
+            return ""
+        address = self._address(name, self.given(name), ("https",))
+        if address and urlsplit(address).path:
+            self._refuse(name, "has a path", allowed)
+        return address
+
+    def _required(self, name: str, pattern: re.Pattern[str], allowed: str) -> str:
+        value = self.given(name)
+        if not value:
+            self._refuse(name, "is missing", allowed)
+        elif not pattern.fullmatch(value):
+            self._refuse(name, "has the wrong form", allowed)
+        return value
+
+    def _address(self, name: str, value: str, schemes: Sequence[str]) -> str:
+        fault = _address_fault(value, schemes)
+        if fault:
+            # The value itself stays unsaid: an address may carry a password.
+            self._refuse(name, fault, " or ".join(f"{scheme}://host[:port]" for scheme in schemes) + ", no ? or #")
+            return ""
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+    def _refuse(self, name: str, wrong: str, allowed: str) -> None:
+        self.faults.append(f"{name} {wrong}; allowed: {allowed}")
+
+
+def _address_fault(value: str, schemes: Sequence[str]) -> str | None:
+    """What is wrong with an address, without showing it."""
+    # urlsplit drops tabs and line ends silently, so what it would pass is not what was written.
+    if not value.isprintable() or " " in value:
+        return "has blanks or control characters"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return "has a host or port that cannot be read"
+    if parts.scheme not in schemes:
+        return "has the wrong scheme"
+    return _authority_fault(parts, port) or ("has a query or fragment" if "?" in value or "#" in value else None)
+
+
+def _authority_fault(parts: SplitResult, port: int | None) -> str | None:
+    if "@" in parts.netloc:
+        return "has a user or password"
+    if not _HOST.fullmatch(parts.hostname or ""):
+        return "has no valid host"
+    return "has no valid port" if port == 0 or parts.netloc.endswith(":") else None

@@ -1,0 +1,24 @@
+"""Everything the server is told before it starts: environment and agents, with the faults of both in one message."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from config.agents import Agent, load_agents
+from config.faults import ConfigError
+from config.settings import AGENTS_DIR, Settings
+
+
+def load(environ: Mapping[str, str]) -> tuple[Settings, dict[str, Agent]]:
+    """Settings and agents. Raises one ConfigError with the faults of both."""
+    faults: list[str] = []
+    try:
+        settings = Settings.from_env(environ)
+    except ConfigError as error:
+        faults += error.faults
+    try:
+        agents = load_agents(Path(environ.get("AGENTS_DIR", "").strip() or AGENTS_DIR), environ)
+    except ConfigError as error:
+        faults += error.faults
+    if faults:
+        raise ConfigError(faults)
+    return settings, agents

@@ -1,0 +1,117 @@
+"""One table of a TOML file, read key by key with its types checked; a bad key adds a fault and reads as its default."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from config.faults import nearest, shown, suggestion
+
+
+class Table:
+    """A table of the file `where`; its sub-tables share `faults`. `name` is empty for the file's top."""
+
+    def __init__(self, data: Mapping[str, Any], where: str, faults: list[str], name: str = "") -> None:
+        self._data = data
+        self._where = where
+        self._name = name
+        # The keys that were asked for: all others are unknown.
+        self._known: list[str] = []
+        self.faults = faults
+
+    def text(self, key: str, default: str | None = None, *, lines: bool = False) -> str:
+        """A text with something in it; `lines` allows line ends and tabs. Without a default the key is required."""
+        allowed = "a text" if lines else "a text of one line"
+        value = self._take(key, None)
+        if key not in self._data and default is not None:
+            return default
+        if value is None or (isinstance(value, str) and not value.strip()):
+            self.refuse(key, "is missing", allowed)
+        elif not isinstance(value, str):
+            self.refuse(key, f"is {shown(value)}", allowed)
+        elif any(unicodedata.category(c) == "Cc" and not (lines and c in "\n\t") for c in value):
+            self.refuse(key, "has control characters", allowed)
+        else:
+            return value.strip()
+        return default or ""
+
+    def form(self, key: str, pattern: re.Pattern[str], allowed: str, default: str | None = None) -> str:
+        """A text that `pattern` matches in full."""
+        value = self._take(key, default)
+        if isinstance(value, str) and pattern.fullmatch(value):
+            return value
+        self.refuse(key, "is missing" if value is None or value == "" else f"is {shown(value)}", allowed)
+        return default or ""
+
+    def choice(self, key: str, allowed: Sequence[str]) -> str:
+        """One of `allowed`, of which the first is the default."""
+        value = self._take(key, allowed[0])
+        if value in allowed and isinstance(value, str):
+            return value
+        self.refuse(key, f"is {shown(value)}{suggestion(str(value), allowed)}", ", ".join(allowed))
+        return allowed[0]
+
+    def texts(self, key: str, pattern: re.Pattern[str], allowed: str) -> tuple[str, ...]:
+        """A list of different texts that `pattern` matches in full; empty when the key is missing."""
+        values = self._take(key, [])
+        if not isinstance(values, list):
+            self.refuse(key, f"is {shown(values)}", f"a list in [ ] of {allowed}")
+            return ()
+        good: list[str] = []
+        for value in values:
+            if not isinstance(value, str) or not pattern.fullmatch(value):
+                self.refuse(key, f"has {shown(value)}", allowed)
+            elif value in good:
+                self.refuse(key, f"has {shown(value)} twice", "each once")
+            else:
+                good.append(value)
+        return tuple(good)
+
+    def whole(self, key: str, default: int, low: int, high: int) -> int:
+        value = self._take(key, default)
+        # A TOML true is an int in Python.
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        self.refuse(key, f"is {shown(value)}", f"a whole number from {low} to {high}")
+        return default
+
+    def number(self, key: str, default: float, low: float, high: float) -> float:
+        value = self._take(key, default)
+        # NaN is in no range.
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+            return float(value)
+        self.refuse(key, f"is {shown(value)}", f"a number from {low} to {high}")
+        return default
+
+    def optional_number(self, key: str, low: float, high: float) -> float | None:
+        """A number from `low` to `high`, or None when the key is missing."""
+        number = self.number(key, low, low, high)
+        return number if key in self._data else None
+
+    def table(self, key: str) -> "Table":
+        """The sub-table `[key]`; an empty one when it is missing."""
+        value = self._take(key, {})
+        if not isinstance(value, dict):
+            self.refuse(key, f"is {shown(value)}", f"a table that begins with the line [{key}]")
+            value = {}
+        return Table(value, self._where, self.faults, key)
+
+    def refuse(self, key: str, wrong: str, allowed: str) -> None:
+        self.faults.append(f"{self._where}: {self._path(key)} {wrong}; allowed: {allowed}")
+
+    def refuse_unknown(self, *tables: "Table") -> None:
+        """One fault for each key that was never asked for, with the nearest key of this table or of `tables`."""
+        # A key of the file's top that stands below a [table] line belongs to that table: hence the look at the others.
+        paths = {key: table._path(key) for table in (*tables, self) for key in table._known}
+        for key in self._data:
+            if key not in self._known:
+                meant = nearest(key, self._known) or nearest(key, paths)
+                hint = f" (did you mean {paths[meant]}?)" if meant else ""
+                self.refuse(shown(key).strip("'"), f"is unknown{hint}", ", ".join(self._known))
+
+    def _take(self, key: str, default: Any) -> Any:
+        self._known.append(key)
+        return self._data.get(key, default)
+
+    def _path(self, key: str) -> str:
+        return f"{self._name}.{key}" if self._name else key

@@ -1,0 +1,52 @@
+"""How gunicorn serves the application: read by `gunicorn server:app` by itself.
+
+Nothing but gevent is imported before the patch: `ssl` patched after its import recurses without end.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from typing import Any  # noqa: E402
+
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
+worker_class = "gevent"
+# Sockets of a worker, health checks and webhooks too. A client beyond it is accepted and never answered, so calls are
+# refused at MAX_CALLS, well below.
+worker_connections = int(os.environ.get("MAX_CALLS") or 200) + 100
+# Longer would let slow clients hold connections; a proxy keeps its own.
+keepalive = 2
+# The hub's heartbeat, not the length of a call.
+timeout = 30
+graceful_timeout = 25
+# Never max_requests, preload_app or reuse_port: each of them was seen to break live calls.
+control_socket_disable = True
+accesslog = None
+wsgi_app = "server:app"
+
+
+def on_starting(server: Any) -> None:
+    """In the master, before any worker: bad settings stop the start with one message instead of a boot loop."""
+    from config.faults import ConfigError
+    from config.start import load
+    from server import environment
+
+    try:
+        load(environment())
+    except ConfigError as error:
+        sys.exit(str(error))
+
+
+def post_worker_init(worker: Any) -> None:
+    """In each worker, once it is up."""
+    import gevent
+
+    from voice import registry
+
+    worker.wsgi.extensions["monitor"].start()
+    # kill -USR2 <worker>: which calls are live, and where each of their greenlets stands.
+    gevent.signal_handler(signal.SIGUSR2, lambda: sys.stderr.write(registry.describe()))

@@ -1,0 +1,310 @@
+"""The two vocabularies of a call: events say what happened (past tense), actions say what to do (imperative).
+
+Rules for this file: frozen values only, nothing that a log line cannot hold, no vendor's word. Times are
+seconds since the call's start. `voice.core.call_log` writes and reads every class in here by its name.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from voice.core.audio import Audio
+
+Vendor = Literal["transcriber", "language model", "synthesizer"]
+Result = Literal["completed", "failed", "lost"]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """When each character of a stretch of speech begins and ends, from the start of that stretch."""
+
+    chars: str = ""
+    starts_ms: tuple[int, ...] = ()
+    durations_ms: tuple[int, ...] = ()
+
+
+# Events: the caller
+
+
+@dataclass(frozen=True)
+class StreamStarted:
+    """Audio flows both ways: what we play from now on, the caller hears."""
+
+
+@dataclass(frozen=True)
+class CallerStartedSpeaking:
+    pass
+
+
+@dataclass(frozen=True)
+class CallerStoppedSpeaking:
+    silence_ms: int
+    """How long the caller had been silent when that was decided."""
+
+
+@dataclass(frozen=True)
+class DigitPressed:
+    digit: str
+
+
+@dataclass(frozen=True)
+class MarkReturned:
+    """The caller has heard this turn up to here (or a clear has thrown it away: then the turn is over already)."""
+
+    turn: int
+    position_ms: int
+
+
+@dataclass(frozen=True)
+class CallerHungUp:
+    pass
+
+
+@dataclass(frozen=True)
+class StreamLost:
+    """The stream ended without a word from the other side."""
+
+    detail: str
+
+
+# Events: the transcriber. `item` is its name for one utterance.
+
+
+@dataclass(frozen=True)
+class TranscriberReady:
+    pass
+
+
+@dataclass(frozen=True)
+class UtteranceCommitted:
+    item: str
+
+
+@dataclass(frozen=True)
+class TranscriptExtended:
+    item: str
+    text: str
+    """What came in addition, not the whole."""
+
+
+@dataclass(frozen=True)
+class TranscriptFinished:
+    item: str
+    text: str
+    """The whole utterance; empty when there were no words in it."""
+
+
+@dataclass(frozen=True)
+class TranscriptFailed:
+    item: str
+    """Empty when the transcriber took no utterance at all."""
+    detail: str
+
+
+# Events: the reply
+
+
+@dataclass(frozen=True)
+class ReplyStarted:
+    """The language model's first token."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class SentenceReady:
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ToolCalled:
+    turn: int
+    call_id: str
+    name: str
+    arguments: str
+    """JSON, as the model wrote it."""
+
+
+@dataclass(frozen=True)
+class ReplyFinished:
+    turn: int
+
+
+# Events: the synthesizer
+
+
+@dataclass(frozen=True)
+class SynthesizerReady:
+    pass
+
+
+@dataclass(frozen=True)
+class SpeechArrived:
+    turn: int
+    audio: Audio
+    alignment: Alignment
+
+
+@dataclass(frozen=True)
+class SpeechFinished:
+    """No more audio will come for this turn."""
+
+    turn: int
+
+
+# Events: the rest
+
+
+@dataclass(frozen=True)
+class VendorFailed:
+    vendor: Vendor
+    detail: str
+    turn: int = 0
+    """The turn that it failed, 0 when it is of no use to the call any more."""
+
+
+@dataclass(frozen=True)
+class EndRequested:
+    """Somebody outside the conversation wants the call over: the monitor, an operator."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class DeadlinePassed:
+    pass
+
+
+# Actions
+
+
+@dataclass(frozen=True)
+class StartReply:
+    """Ask the language model for the agent's next turn, from the transcript as it is now."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class CancelReply:
+    turn: int
+
+
+@dataclass(frozen=True)
+class Speak:
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class FinishSpeech:
+    """The turn's text is complete: have all of it spoken."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class CloseSpeech:
+    """Let go of the turn at the synthesizer; what it was told to speak still comes."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class StopSpeaking:
+    """Give the turn up at the synthesizer; nothing that still comes is played."""
+
+    turn: int
+
+
+@dataclass(frozen=True)
+class PlayAudio:
+    turn: int
+    audio: Audio
+
+
+@dataclass(frozen=True)
+class SendMark:
+    turn: int
+    position_ms: int
+
+
+@dataclass(frozen=True)
+class ClearPlayout:
+    pass
+
+
+@dataclass(frozen=True)
+class TurnTimes:
+    """When each stage of a turn was reached; None when it was not."""
+
+    speech_end: float | None = None
+    """The caller's last sound, before the silence that ended the utterance."""
+    stopped: float | None = None
+    """The decision that the caller had finished."""
+    transcript: float | None = None
+    first_token: float | None = None
+    first_sentence: float | None = None
+    first_audio: float | None = None
+    heard: float | None = None
+    """The first audio began to play at the caller's side."""
+
+
+@dataclass(frozen=True)
+class RecordTurn:
+    """A turn is over: what the caller had said, and what of the answer was heard."""
+
+    turn: int
+    caller: str
+    agent: str
+    cut: bool
+    """The caller spoke before the end of it."""
+    times: TurnTimes = field(default_factory=TurnTimes)
+
+
+@dataclass(frozen=True)
+class EndCall:
+    result: Result
+    reason: str
+    """A few words in kebab-case, the same in logs and metrics."""
+    apologize: bool = False
+    """The agent's voice is what failed: the telephone itself says the apology."""
+
+
+Event = (
+    StreamStarted
+    | CallerStartedSpeaking
+    | CallerStoppedSpeaking
+    | DigitPressed
+    | MarkReturned
+    | CallerHungUp
+    | StreamLost
+    | TranscriberReady
+    | UtteranceCommitted
+    | TranscriptExtended
+    | TranscriptFinished
+    | TranscriptFailed
+    | ReplyStarted
+    | SentenceReady
+    | ToolCalled
+    | ReplyFinished
+    | SynthesizerReady
+    | SpeechArrived
+    | SpeechFinished
+    | VendorFailed
+    | EndRequested
+    | DeadlinePassed
+)
+Action = (
+    StartReply
+    | CancelReply
+    | Speak
+    | FinishSpeech
+    | CloseSpeech
+    | StopSpeaking
+    | PlayAudio
+    | SendMark
+    | ClearPlayout
+    | RecordTurn
+    | EndCall
+)

@@ -1,0 +1,105 @@
+"""What the caller has said since the agent's last answer: in the order of speaking, whatever order transcripts come in."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class _Utterance:
+    # The transcriber's name for it, once known.
+    item: str | None = None
+    partial: str = ""
+    final: str | None = None
+    stopped: bool = False
+
+
+class Utterances:
+    """One per call. The transcriber names an utterance only when its first text or its commit comes, so a new name
+    belongs to the oldest utterance that has none."""
+
+    def __init__(self) -> None:
+        self._open: list[_Utterance] = []
+        self._closed: set[str] = set()
+        # Utterances that were answered before the transcriber had named them: that many new names come too late.
+        self._unnamed = 0
+
+    # What the speech detector says
+
+    def started(self) -> None:
+        if not self._open or self._open[-1].stopped:
+            self._open.append(_Utterance())
+
+    def stopped(self) -> None:
+        if self._open:
+            self._open[-1].stopped = True
+
+    # What the transcriber says
+
+    def committed(self, item: str) -> None:
+        self._named(item)
+
+    def extended(self, item: str, text: str) -> None:
+        if utterance := self._named(item):
+            utterance.partial += text
+
+    def finished(self, item: str, text: str) -> None:
+        if utterance := self._named(item) or self._missed(item):
+            utterance.final = text.strip()
+            utterance.stopped = True
+
+    def failed(self, item: str) -> None:
+        """No transcript will come: what was understood so far is all. Without a name it is the oldest one waiting."""
+        waiting = (u for u in self._open if u.stopped and u.final is None)
+        if utterance := self._named(item) if item else next(waiting, None):
+            utterance.final = utterance.partial.strip()
+
+    # What the conversation asks
+
+    @property
+    def settled(self) -> bool:
+        """Something was said, and no transcript of it is still to come."""
+        return bool(self._open) and all(u.final is not None for u in self._open)
+
+    @property
+    def awaited(self) -> bool:
+        """Some utterance has ended and its transcript has not come."""
+        return any(u.stopped and u.final is None for u in self._open)
+
+    def give_up(self) -> None:
+        """The transcripts that are late will not be waited for: what was understood so far is all."""
+        for utterance in self._open:
+            if utterance.stopped and utterance.final is None:
+                utterance.final = utterance.partial.strip()
+
+    def take(self) -> str:
+        """All that was said, and begin afresh. Transcripts of it that come later are dropped."""
+        words = " ".join(u.final or u.partial.strip() for u in self._open if u.final or u.partial.strip())
+        for utterance in self._open:
+            if utterance.item is None:
+                self._unnamed += 1
+            else:
+                self._closed.add(utterance.item)
+        self._open.clear()
+        return words
+
+    def _named(self, item: str) -> _Utterance | None:
+        if item in self._closed:
+            return None
+        for utterance in self._open:
+            if utterance.item == item:
+                return utterance
+        if self._unnamed:
+            self._unnamed -= 1
+            self._closed.add(item)
+            return None
+        for utterance in self._open:
+            if utterance.item is None:
+                utterance.item = item
+                return utterance
+        return None
+
+    def _missed(self, item: str) -> _Utterance | None:
+        """Words where the speech detector heard nothing: they count all the same."""
+        if item in self._closed:
+            return None
+        self._open.append(_Utterance(item=item))
+        return self._open[-1]

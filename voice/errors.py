@@ -1,0 +1,50 @@
+"""Every error of ours, by what can be done about it. Translated once, at the wire, with the cause chained.
+
+    VoiceError
+      (ConfigError, of config/: refuse to start; the message lists everything that is wrong)
+      CallerStreamError      Twilio's stream broke its protocol: this call ends
+      CallRefused            unknown agent, too many calls, bad token: this call never begins
+      VendorError            something at a vendor
+        VendorUnavailable    trying once more may help: network, overload, their fault
+        VendorRefused        trying again cannot help: key, quota, a request they will not take
+"""
+
+from config.faults import ConfigError
+from voice.core.events import Vendor
+
+__all__ = [
+    "CallRefused",
+    "CallerStreamError",
+    "ConfigError",
+    "VendorError",
+    "VendorRefused",
+    "VendorUnavailable",
+    "VoiceError",
+]
+
+
+class VoiceError(Exception):
+    pass
+
+
+class CallerStreamError(VoiceError):
+    pass
+
+
+class CallRefused(VoiceError):
+    pass
+
+
+class VendorError(VoiceError):
+    def __init__(self, vendor: Vendor | str, detail: str) -> None:
+        super().__init__(f"{vendor}: {detail}")
+        self.vendor = vendor
+        self.detail = detail
+
+
+class VendorUnavailable(VendorError):
+    pass
+
+
+class VendorRefused(VendorError):
+    pass

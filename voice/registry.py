@@ -1,0 +1,153 @@
+"""The live calls of this worker: three maps, one lock each. The call greenlet writes them, the monitor and the doors read."""
+
+import secrets
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+from typing import Any
+
+from voice.core.conversation import Conversation
+from voice.errors import CallRefused
+
+
+class State(Enum):
+    CONNECTING = "connecting"
+    """Twilio's socket is open; who calls is not known yet."""
+    LIVE = "live"
+    CLOSING = "closing"
+
+
+@dataclass
+class Connection:
+    """One accepted Twilio socket and what hangs on it."""
+
+    client_id: str
+    # The wires of the call: a Caller, a Transcriber, a Synthesizer. None: not made yet.
+    caller: Any = None
+    transcriber: Any = None
+    synthesizer: Any = None
+    state: State = State.CONNECTING
+    call_sid: str = ""
+    # Monotonic time of the last thing that happened in the call; audio of a silent line is nothing.
+    last_activity: float = field(default_factory=time.monotonic)
+    # Asks the call to end, with a reason; returns at once.
+    request_end: Callable[[str], None] = lambda reason: None
+    # Ends it by force, for a call that does not react.
+    kill: Callable[[], None] = lambda: None
+    # The greenlets of the call, for whoever looks for the one that is stuck.
+    greenlets: Callable[[], list[Any]] = lambda: []
+
+
+@dataclass
+class CallSession:
+    """One live call: the conversation with its history, the agent that holds it, the connection it runs on."""
+
+    call_sid: str
+    stream_sid: str
+    agent: Any
+    caller_number: str
+    called_number: str
+    connection: Connection
+    conversation: Conversation
+    started_at: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+
+
+client_connections: dict[str, Connection] = {}
+active_sessions: dict[str, CallSession] = {}
+stream_to_call_sid: dict[str, str] = {}
+_connections_lock = threading.Lock()
+_sessions_lock = threading.Lock()
+_streams_lock = threading.Lock()
+_numbers = count(1)
+
+# Calls that are over, by the monotonic time of their end: /twilio/resume must not bring them back.
+_over: dict[str, float] = {}
+_OVER_KEPT_S = 600.0
+
+
+def connect() -> Connection:
+    """A new entry in `client_connections`, for a socket just accepted."""
+    connection = Connection(client_id=f"client_{next(_numbers)}_{secrets.token_hex(4)}")
+    with _connections_lock:
+        client_connections[connection.client_id] = connection
+    return connection
+
+
+def start(session: CallSession) -> None:
+    """The call of a connection is known. Raises CallRefused when that call is live already."""
+    with _sessions_lock:
+        if session.call_sid in active_sessions:
+            raise CallRefused(f"{session.call_sid} is live already")
+        active_sessions[session.call_sid] = session
+    with _streams_lock:
+        stream_to_call_sid[session.stream_sid] = session.call_sid
+    session.connection.call_sid = session.call_sid
+    session.connection.state = State.LIVE
+
+
+def disconnect(connection: Connection, over: bool) -> None:
+    """Take everything of the connection out of the maps; `over` when the call must not be resumed. May be called twice."""
+    with _sessions_lock:
+        session = active_sessions.get(connection.call_sid)
+        if session is not None and session.connection is connection:
+            del active_sessions[connection.call_sid]
+        else:
+            session = None
+    if session is not None:
+        with _streams_lock:
+            stream_to_call_sid.pop(session.stream_sid, None)
+        if over:
+            _remember_over(session.call_sid)
+    with _connections_lock:
+        client_connections.pop(connection.client_id, None)
+
+
+def connections() -> list[Connection]:
+    with _connections_lock:
+        return list(client_connections.values())
+
+
+def session_of(call_sid: str) -> CallSession | None:
+    with _sessions_lock:
+        return active_sessions.get(call_sid)
+
+
+def live_calls() -> int:
+    """Accepted sockets, those that have not said who they are included."""
+    return len(client_connections)
+
+
+def describe() -> str:
+    """The live calls as text, each with its greenlets and the three innermost lines that each of them stands in."""
+    lines = [f"{len(client_connections)} connections, {len(active_sessions)} calls"]
+    for connection in connections():
+        session = session_of(connection.call_sid)
+        floor = f", floor {session.conversation.floor}, turn {session.conversation.turn}" if session else ""
+        quiet = time.monotonic() - connection.last_activity
+        name = connection.call_sid or connection.client_id
+        lines.append(f"{name}: {connection.state.value}{floor}, quiet for {quiet:.0f} s")
+        for greenlet in connection.greenlets():
+            frames = traceback.extract_stack(greenlet.gr_frame)[-3:] if greenlet.gr_frame else []
+            places = " < ".join(f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno} {f.name}" for f in reversed(frames))
+            lines.append(f"  {greenlet.name}: {places or 'not running'}")
+    return "\n".join(lines) + "\n"
+
+
+def is_over(call_sid: str) -> bool:
+    """Whether this worker has ended the call within the last ten minutes."""
+    return call_sid in _over
+
+
+def _remember_over(call_sid: str) -> None:
+    now = time.monotonic()
+    _over[call_sid] = now
+    # In the order of insertion, so the oldest come first.
+    for sid, ended in list(_over.items()):
+        if now - ended < _OVER_KEPT_S:
+            break
+        del _over[sid]

@@ -1,0 +1,22 @@
+"""What an agent may do besides talking: each tool as the language model is told of it (Grok's function calling)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from voice.core.conversation import HANG_UP_TOOL
+
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    HANG_UP_TOOL: {
+        "type": "function",
+        "function": {
+            "name": HANG_UP_TOOL,
+            "description": "End the phone call. Say goodbye in the same answer: the call ends when the caller has heard it.",
+            "parameters": {"type": "object", "properties": {}},
+        },
+    },
+}
+
+
+def schemas(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The tools of an agent, for the language model. Raises KeyError for one that does not exist."""
+    return [_SCHEMAS[name] for name in names]

@@ -1,0 +1,20 @@
+"""Whether the server lives and takes calls: for load balancers, which learn no more than that."""
+
+from flask import Blueprint, Response, jsonify
+
+from voice import registry
+
+
+def health_doors(max_calls: int) -> Blueprint:
+    doors = Blueprint("health", __name__)
+
+    @doors.get("/healthz")
+    def healthz() -> Response:
+        return jsonify(status="ok")
+
+    @doors.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        full = registry.live_calls() >= max_calls
+        return jsonify(status="full" if full else "ok"), 503 if full else 200
+
+    return doors

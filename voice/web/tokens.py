@@ -1,0 +1,52 @@
+"""Single-use tokens that let one call open one stream: made for the signed webhook, spent by the stream's `start`."""
+
+import hmac
+import time
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from voice.call import Admission
+from voice.errors import CallRefused
+from voice.wires.caller import Started
+
+LIFETIME_S = 60
+_LONGEST_NUMBER = 64
+
+
+class Tokens:
+    """Any worker can check a token, because all share the secret; that it is spent is known to the worker that spent it,
+    and the call it was made for can be live only once."""
+
+    def __init__(self, secret: str) -> None:
+        self._serializer = URLSafeTimedSerializer(secret, salt="twilio-stream")
+        # Spent tokens with the monotonic time of it, oldest first.
+        self._spent: dict[str, float] = {}
+
+    def parameters(self, call_sid: str, agent: str, caller: str, called: str) -> dict[str, str]:
+        """The `<Parameter>`s of a stream."""
+        token = self._serializer.dumps([call_sid, agent, caller[:_LONGEST_NUMBER], called[:_LONGEST_NUMBER]])
+        return {"token": str(token), "agent": agent}
+
+    def admit(self, started: Started) -> Admission:
+        """Spend the token of a `start`. Raises CallRefused."""
+        token = started.parameters.get("token", "")
+        try:
+            call_sid, agent, caller, called = self._serializer.loads(token, max_age=LIFETIME_S)
+        except (BadSignature, ValueError, TypeError) as error:
+            raise CallRefused("the stream's token is missing, wrong or too old") from error
+        if not hmac.compare_digest(call_sid, started.call_sid):
+            raise CallRefused("the stream's token belongs to another call")
+        if started.parameters.get("agent", agent) != agent:
+            raise CallRefused(f"the stream asks for agent {ascii(started.parameters['agent'])}, its call for {agent}")
+        self._spend(token)
+        return Admission(agent, caller, called)
+
+    def _spend(self, token: str) -> None:
+        now = time.monotonic()
+        for old, spent in list(self._spent.items()):
+            if now - spent <= LIFETIME_S:
+                break
+            del self._spent[old]
+        if token in self._spent:
+            raise CallRefused("the stream's token is spent")
+        self._spent[token] = now

@@ -1,0 +1,142 @@
+"""The server's end of one WebSocket: whole text messages in, text messages out. The frames are `websockets`' work.
+
+flask-sock has answered the handshake; from there on we read the socket ourselves, on the greenlet that wants the
+message: its own reader would cost a second greenlet and twice the time per frame, and its `send` ignores a short
+write. One greenlet reads; any greenlet may write (pongs come from the reader), under one lock, within 5 s.
+"""
+
+import socket
+import threading
+import time
+from typing import Any
+
+from websockets.exceptions import ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+MAX_MESSAGE_BYTES = 65536
+WRITE_TIMEOUT_S = 5.0
+
+
+class StreamClosed(Exception):
+    """The socket is over; `said` tells whether the other side closed it in words (a close frame)."""
+
+    def __init__(self, said: bool, detail: str) -> None:
+        super().__init__(detail)
+        self.said = said
+
+
+class StreamSocket:
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        # A duplicate has time-outs of its own: a bounded write must not bound a reader that waits for good reason.
+        self._writer = sock.dup()
+        self._writer.settimeout(WRITE_TIMEOUT_S)
+        self._lock = threading.Lock()
+        self._protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
+        self._messages: list[bytes] = []
+        # Payloads of a message that is not complete, and whether it is text.
+        self._fragments: list[bytes] = []
+        self._binary = False
+        self.binary_messages = 0
+
+    def receive(self, timeout: float | None = None) -> bytes:
+        """The next text message, as UTF-8 bytes that nobody has checked. Binary messages are counted and skipped.
+
+        Raises StreamClosed at the end of the stream, TimeoutError after `timeout` seconds without a whole message.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._messages:
+            self._read(deadline)
+        return self._messages.pop(0)
+
+    def send(self, text: bytes) -> None:
+        """Raises StreamClosed when the socket is over or takes nothing for 5 s."""
+        with self._lock:
+            if self._protocol.state is not State.OPEN:
+                raise StreamClosed(False, "the stream is closed")
+            self._protocol.send_text(text)
+            self._flush()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye if that is still possible, then shut the socket; wakes the reader. May be called twice."""
+        try:
+            with self._lock:
+                if self._protocol.state is State.OPEN:
+                    self._protocol.send_close(code, reason)
+                    self._flush()
+        except StreamClosed:
+            pass
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Shut the socket without a word; wakes the reader and a blocked writer. May be called twice."""
+        for sock in (self._writer, self._sock):
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self._writer.close()
+
+    def _read(self, deadline: float | None) -> None:
+        if deadline is not None:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            self._sock.settimeout(remaining)
+        try:
+            data = self._sock.recv(65536)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise StreamClosed(False, str(error)) from error
+        with self._lock:
+            if data:
+                self._protocol.receive_data(data)
+            else:
+                self._protocol.receive_eof()
+            self._flush()
+            events = self._protocol.events_received()
+        for frame in events:
+            self._frame(frame)
+        if not self._messages and self._protocol.state is not State.OPEN:
+            raise self._closed()
+
+    def _frame(self, frame: Any) -> None:
+        assert isinstance(frame, Frame)
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._binary = frame.opcode is Opcode.BINARY
+        elif frame.opcode is not Opcode.CONT:
+            return
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            message, self._fragments = b"".join(self._fragments), []
+            if self._binary:
+                self.binary_messages += 1
+            else:
+                self._messages.append(message)
+
+    def _flush(self) -> None:
+        """With the lock held: what the protocol has to say goes out whole, or the socket is of no use any more."""
+        data = b"".join(self._protocol.data_to_send())
+        if not data:
+            return
+        try:
+            self._writer.sendall(data)
+        except OSError as error:
+            self._sock_dead()
+            raise StreamClosed(False, f"cannot write: {error}") from error
+
+    def _sock_dead(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _closed(self) -> StreamClosed:
+        error = self._protocol.parser_exc
+        if self._protocol.close_rcvd is not None:
+            return StreamClosed(True, f"closed with {self._protocol.close_rcvd.code}")
+        return StreamClosed(False, str(error) if isinstance(error, ProtocolError) else "the connection is gone")
