@@ -12,12 +12,23 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
-bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
-workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
+from config.start import environment, load  # noqa: E402
+
+_environ = environment()
+
+
+def _number(name: str, default: int) -> int:
+    """A bad number is `on_starting`'s to report, with everything else that is wrong."""
+    value = _environ.get(name, "").strip()
+    return int(value) if value.isdecimal() else default
+
+
+bind = f"0.0.0.0:{_number('PORT', 8000)}"
+workers = _number("WEB_CONCURRENCY", os.cpu_count() or 1)
 worker_class = "gevent"
 # Sockets of a worker, health checks and webhooks too. A client beyond it is accepted and never answered, so calls are
 # refused at MAX_CALLS, well below.
-worker_connections = int(os.environ.get("MAX_CALLS") or 200) + 100
+worker_connections = _number("MAX_CALLS", 200) + 100
 # Longer would let slow clients hold connections; a proxy keeps its own.
 keepalive = 2
 # The hub's heartbeat, not the length of a call.
@@ -32,8 +43,6 @@ wsgi_app = "server:app"
 def on_starting(server: Any) -> None:
     """In the master, before any worker: bad settings stop the start with one message instead of a boot loop."""
     from config.faults import ConfigError
-    from config.start import load
-    from server import environment
 
     try:
         load(environment())

@@ -3,15 +3,17 @@
 The only reader of the environment besides gunicorn.conf.py and the command line.
 """
 
-import os
+import sys
 from collections.abc import Mapping
+from typing import NoReturn
 
-from dotenv import dotenv_values
 from flask import Flask
+from gevent import monkey
 
 from config.agents import Agent
+from config.faults import ConfigError
 from config.settings import Settings
-from config.start import load
+from config.start import environment, load
 from voice import logs
 from voice.call import Services
 from voice.monitor import Monitor
@@ -24,11 +26,6 @@ from voice.wires.telephone import Telephone
 from voice.wires.transcriber import Transcriber
 
 _BODY_BYTES = 65536
-
-
-def environment() -> dict[str, str]:
-    """The process's environment over a `.env` file in the working directory."""
-    return {key: value for key, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
 
 
 def create_app(settings: Settings, agents: Mapping[str, Agent]) -> Flask:
@@ -78,7 +75,13 @@ def _services(settings: Settings, agents: Mapping[str, Agent]) -> Services:
 
 
 def _app_from_environment() -> Flask:
-    settings, agents = load(environment())
+    """The application that gunicorn asks for. Ends the process with one message when it cannot be."""
+    if not monkey.is_module_patched("socket"):
+        _refuse("The server needs gevent's worker: start it in its own folder, where gunicorn.conf.py is.")
+    try:
+        settings, agents = load(environment())
+    except ConfigError as error:
+        _refuse(str(error))
     secrets = [
         settings.twilio_auth_token,
         settings.openai_api_key,
@@ -87,6 +90,12 @@ def _app_from_environment() -> Flask:
     ]
     logs.configure(settings.log_level, settings.log_format, secrets)
     return create_app(settings, agents)
+
+
+def _refuse(why: str) -> NoReturn:
+    sys.stderr.write(why + "\n")
+    # gunicorn's own code for a worker that cannot boot: with any other it would boot another one, without end.
+    sys.exit(3)
 
 
 def __getattr__(name: str) -> Flask:

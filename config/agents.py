@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from config.faults import ConfigError, shown, suggestion
 from config.models import LANGUAGE_MODEL_ALLOWED, language_model_fault
@@ -43,7 +44,7 @@ class VoiceSettings:
 
 @dataclass(frozen=True)
 class TurnTaking:
-    barge_in: str = "on_speech"
+    barge_in: Literal["on_speech", "off"] = "on_speech"
     """`on_speech`: the caller's voice stops the agent; `off`: the agent finishes."""
     silence_ms: int = 600
     """Quiet after which an utterance is over, 200..3000."""

@@ -1,11 +1,19 @@
 """Everything the server is told before it starts: environment and agents, with the faults of both in one message."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from config.agents import Agent, load_agents
 from config.faults import ConfigError
 from config.settings import AGENTS_DIR, Settings
+
+
+def environment() -> dict[str, str]:
+    """The process's environment over a `.env` file in the working directory."""
+    return {key: value for key, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
 
 
 def load(environ: Mapping[str, str]) -> tuple[Settings, dict[str, Agent]]:

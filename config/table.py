@@ -3,9 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from config.faults import nearest, shown, suggestion
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class Table:
@@ -43,11 +45,12 @@ class Table:
         self.refuse(key, "is missing" if value is None or value == "" else f"is {shown(value)}", allowed)
         return default or ""
 
-    def choice(self, key: str, allowed: Sequence[str]) -> str:
+    def choice(self, key: str, allowed: Sequence[Choice]) -> Choice:
         """One of `allowed`, of which the first is the default."""
         value = self._take(key, allowed[0])
-        if value in allowed and isinstance(value, str):
-            return value
+        for choice in allowed:
+            if value == choice:
+                return choice
         self.refuse(key, f"is {shown(value)}{suggestion(str(value), allowed)}", ", ".join(allowed))
         return allowed[0]
 

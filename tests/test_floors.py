@@ -29,7 +29,8 @@ ROOMS = (
     Room("gunicorn.conf", 6),
     Room("voice.cli", 6),
     Room("voice.web", 5),
-    Room("voice.call", 4, beside=("voice.reply",)),
+    Room("voice.call", 4, beside=("voice.reply", "voice.readers")),
+    Room("voice.readers", 4),
     Room("voice.reply", 4),
     Room("voice.monitor", 3),
     Room("voice.wires", 3),
@@ -38,6 +39,7 @@ ROOMS = (
     Room("voice.registry", 2, beside=("voice.errors",)),
     Room("voice.errors", 2),
     Room("voice.call_log", 2),
+    Room("voice.logs", 2),
     Room("voice.sandbox", 2),
     Room("voice.core", 1),
     Room("config", 0),
@@ -45,7 +47,7 @@ ROOMS = (
 
 # These import nothing but themselves and what stands here; `stdlib` is all of it, `pypi` everything installed.
 ONLY = {
-    "config": ("stdlib",),
+    "config": ("stdlib", "dotenv"),
     "voice.core": ("stdlib",),
     "voice.sandbox": ("stdlib", "pypi", "voice.core.audio"),
 }
@@ -54,10 +56,19 @@ ONLY = {
 RESERVED = {
     "config.start": ("server", "voice.cli", "gunicorn.conf"),
     "config.settings": ("config", "server", "voice.cli", "gunicorn.conf"),
-    "config.agents": ("config", "server", "voice.cli", "gunicorn.conf", "voice.call", "voice.web", "voice.reply"),
+    "config.agents": ("config", "server", "voice.cli", "gunicorn.conf", "voice.call", "voice.readers", "voice.web"),
     "config.faults": ("config", "server", "voice.cli", "gunicorn.conf", "voice.errors"),
     "config": ("config",),
-    "gevent": ("gunicorn.conf", "voice.call", "voice.monitor", "voice.registry", "voice.sandbox"),
+    "gevent": (
+        "gunicorn.conf",
+        "server",
+        "voice.__main__",
+        "voice.call",
+        "voice.readers",
+        "voice.monitor",
+        "voice.registry",
+        "voice.sandbox",
+    ),
     "voice.sandbox": ("voice.cli",),
 }
 
@@ -166,7 +177,7 @@ def test_the_whole_tree_is_read() -> None:
         ("voice.web.health", "from config.start import load", "which is for server"),
         ("voice.wires.caller", "from config.agents import Agent", "which is for"),
         ("voice.call", "import config", "which is for config"),
-        ("voice.wires.caller", "from gevent.lock import RLock", "which is for gunicorn.conf, voice.call"),
+        ("voice.wires.caller", "from gevent.lock import RLock", "which is for gunicorn.conf"),
         ("voice.call_logs", "import json", "is on no floor"),
         ("voice", "from voice.core import audio", "is on no floor"),
         ("voice.call", "import voice.callers", "on no floor"),

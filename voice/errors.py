@@ -1,12 +1,12 @@
 """Every error of ours, by what can be done about it. Translated once, at the wire, with the cause chained.
 
-    VoiceError
-      (ConfigError, of config/: refuse to start; the message lists everything that is wrong)
-      CallerStreamError      Twilio's stream broke its protocol: this call ends
-      CallRefused            unknown agent, too many calls, bad token: this call never begins
-      VendorError            something at a vendor
-        VendorUnavailable    trying once more may help: network, overload, their fault
-        VendorRefused        trying again cannot help: key, quota, a request they will not take
+VoiceError
+  (ConfigError, of config/: refuse to start; the message lists everything that is wrong)
+  CallerStreamError      Twilio's stream broke its protocol: this call ends
+  CallRefused            unknown agent, too many calls, bad token: this call never begins
+  VendorError            something at a vendor
+    VendorUnavailable    trying once more may help: network, overload, their fault
+    VendorRefused        trying again cannot help: key, quota, a request they will not take
 """
 
 from config.faults import ConfigError

@@ -1,4 +1,4 @@
-"""The periodic greenlet: ends calls in which nothing happens any more, and frees those that do not let themselves be ended."""
+"""The periodic greenlet: ends calls in which nothing happens any more, by force if asking does not help."""
 
 import logging
 import time
@@ -27,22 +27,25 @@ class Monitor:
     def _run(self) -> None:
         while True:
             gevent.sleep(self._interval_s)
-            try:
-                self.sweep(time.monotonic())
-            except Exception:
-                _log.exception("a sweep of the monitor failed")
+            self.sweep(time.monotonic())
 
     def sweep(self, now: float) -> None:
         """Look once at every connection; `now` is monotonic."""
         idle = [c for c in registry.connections() if now - c.last_activity >= self._idle_timeout_s]
-        asked = set()
+        asked, self._asked = self._asked, set()
         for connection in idle:
-            name = connection.call_sid or connection.client_id
-            if connection.client_id in self._asked:
-                _log.warning("%s: did not end when asked, killed", name)
-                connection.kill()
-            else:
-                _log.info("%s: idle for %.0f s, ending it", name, now - connection.last_activity)
-                connection.request_end("idle")
-                asked.add(connection.client_id)
-        self._asked = asked
+            try:
+                self._end(connection, now, connection.client_id in asked)
+            except Exception:
+                # One call that cannot be ended must not keep the others from it.
+                _log.exception("%s: cannot be ended", connection.call_sid or connection.client_id)
+
+    def _end(self, connection: registry.Connection, now: float, asked: bool) -> None:
+        name = connection.call_sid or connection.client_id
+        if asked:
+            _log.warning("%s: did not end when asked, killed", name)
+            connection.kill()
+        else:
+            _log.info("%s: idle for %.0f s, ending it", name, now - connection.last_activity)
+            self._asked.add(connection.client_id)
+            connection.request_end("idle")

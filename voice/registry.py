@@ -1,4 +1,4 @@
-"""The live calls of this worker: three maps, one lock each. The call greenlet writes them, the monitor and the doors read."""
+"""The live calls of this worker: three maps, one lock each. Call greenlets write, the monitor and the doors read."""
 
 import secrets
 import threading
@@ -91,7 +91,7 @@ def start(session: CallSession) -> None:
 
 
 def disconnect(connection: Connection, over: bool) -> None:
-    """Take everything of the connection out of the maps; `over` when the call must not be resumed. May be called twice."""
+    """Take the connection out of all maps; `over` when its call must not be resumed. May be called twice."""
     with _sessions_lock:
         session = active_sessions.get(connection.call_sid)
         if session is not None and session.connection is connection:
@@ -140,13 +140,15 @@ def describe() -> str:
 
 def is_over(call_sid: str) -> bool:
     """Whether this worker has ended the call within the last ten minutes."""
-    return call_sid in _over
+    ended = _over.get(call_sid)
+    return ended is not None and time.monotonic() - ended < _OVER_KEPT_S
 
 
 def _remember_over(call_sid: str) -> None:
     now = time.monotonic()
+    # In the order of insertion, so the oldest come first; a call that ends again is put last again.
+    _over.pop(call_sid, None)
     _over[call_sid] = now
-    # In the order of insertion, so the oldest come first.
     for sid, ended in list(_over.items()):
         if now - ended < _OVER_KEPT_S:
             break

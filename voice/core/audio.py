@@ -36,10 +36,7 @@ _PIECE_CHARS = PIECE_BYTES // 3 * 4
 
 
 def split(audio: Audio) -> Iterator[Audio]:
-    """Cut `audio` into pieces of at most 600 ms, in order."""
-    if audio.size <= PIECE_BYTES:
-        yield audio
-        return
+    """Cut `audio` into pieces of at most 600 ms, in order; no audio is no piece."""
     for index in range(-(-audio.size // PIECE_BYTES)):
         size = min(PIECE_BYTES, audio.size - index * PIECE_BYTES)
         yield Audio(size, audio.payload[index * _PIECE_CHARS : (index + 1) * _PIECE_CHARS])

@@ -1,4 +1,4 @@
-"""A call as lines of JSON: its rules, then every event and the actions that followed. A log replays to the same actions.
+"""A call as lines of JSON: its rules, then every event and the actions that followed; it replays to the same actions.
 
     {"call": {"call_sid": "CA…", …}, "rules": {"greeting": "…", …}}
     {"t": 0.0, "event": "StreamStarted"}
@@ -59,7 +59,7 @@ class Replayed:
 
 
 def replay(lines: Iterable[str]) -> Replayed:
-    """Feed a log's events to a new conversation and compare. Raises ValueError, with the line number, for a broken log."""
+    """Feed a log's events to a new conversation and compare. Raises ValueError, naming the line, for a broken log."""
     conversation: Conversation | None = None
     events = actions = 0
     differences = []

@@ -43,6 +43,9 @@ class Playout:
     def take(self, now: float) -> list[tuple[Audio, int]]:
         """The pieces to hand over now, each with its end as the position of its mark."""
         taken = []
+        if not self._marks_come:
+            # Whatever the clock has played is over, or what is handed over now would count as heard at once.
+            self.assume_heard(now)
         while self._waiting and self._ahead_ms(now) < AHEAD_MS:
             if not self._marks:
                 self._anchor, self._anchor_ms = now, self._sent_ms
@@ -58,9 +61,10 @@ class Playout:
     def mark_returned(self, position_ms: int, now: float) -> None:
         if position_ms not in self._marks:
             return
+        # A mark that was no longer waited for may be behind the clock: what was heard stays heard.
+        self._anchor, self._anchor_ms = now, max(self.heard_ms(now), float(position_ms))
         while self._marks and self._marks[0] <= position_ms:
             self._marks.popleft()
-        self._anchor, self._anchor_ms = now, float(position_ms)
 
     def assume_heard(self, now: float) -> None:
         """The marks do not come: believe the clock from now on."""
@@ -127,5 +131,5 @@ def _whole_words(text: str, letters: int) -> str:
     """The first `letters` characters of `text`, without a word that was cut in two."""
     heard, rest = text[:letters], text[letters:]
     if rest and not rest[0].isspace() and heard and not heard[-1].isspace():
-        heard = heard.rpartition(" ")[0]
+        heard = heard[: -len(heard.split()[-1])]
     return " ".join(heard.split())

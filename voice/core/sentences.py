@@ -1,4 +1,4 @@
-"""A language model's tokens in, sentences out: the synthesizer speaks whole sentences best, and soonest when they are short."""
+"""A language model's tokens in, sentences out: the synthesizer speaks whole sentences best."""
 
 import re
 
@@ -29,7 +29,8 @@ class Sentences:
         return [rest] if _speakable(rest) else []
 
     def _next_end(self) -> int | None:
-        for match in _END.finditer(self._rest):
+        # No further than a sentence may be long, so that it ends in the same place however the text came in pieces.
+        for match in _END.finditer(self._rest[: _LONGEST + 1]):
             if match.group().startswith("\n") or not _abbreviated(self._rest[: match.start()], match.group()):
                 return match.end()
         if len(self._rest) > _LONGEST:

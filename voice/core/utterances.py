@@ -1,11 +1,11 @@
-"""What the caller has said since the agent's last answer: in the order of speaking, whatever order transcripts come in."""
+"""What the caller has said since the agent's last answer, in the order of speaking, however transcripts come in."""
 
 from dataclasses import dataclass
 
 
 @dataclass
 class _Utterance:
-    # The transcriber's name for it, once known.
+    # The transcriber's name for it, once known; empty when the transcriber did not take it.
     item: str | None = None
     partial: str = ""
     final: str | None = None
@@ -47,9 +47,14 @@ class Utterances:
             utterance.stopped = True
 
     def failed(self, item: str) -> None:
-        """No transcript will come: what was understood so far is all. Without a name it is the oldest one waiting."""
-        waiting = (u for u in self._open if u.stopped and u.final is None)
-        if utterance := self._named(item) if item else next(waiting, None):
+        """No transcript will come: what was understood so far is all. Without a name it is the oldest that has none."""
+        if item:
+            utterance = self._named(item)
+        else:
+            utterance = next((u for u in self._open if u.stopped and u.item is None), None)
+        if utterance:
+            # One that the transcriber did not take will never be named: the next name is not its.
+            utterance.item = item
             utterance.final = utterance.partial.strip()
 
     # What the conversation asks

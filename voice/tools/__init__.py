@@ -10,7 +10,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "function",
         "function": {
             "name": HANG_UP_TOOL,
-            "description": "End the phone call. Say goodbye in the same answer: the call ends when the caller has heard it.",
+            "description": "End the phone call. Say goodbye in the same answer: the caller hears it before the call ends.",
             "parameters": {"type": "object", "properties": {}},
         },
     },

@@ -14,8 +14,8 @@ _LONGEST_NUMBER = 64
 
 
 class Tokens:
-    """Any worker can check a token, because all share the secret; that it is spent is known to the worker that spent it,
-    and the call it was made for can be live only once."""
+    """Any worker can check a token, because all share the secret. That it is spent is known to the worker that spent
+    it, and the call it was made for can be live only once."""
 
     def __init__(self, secret: str) -> None:
         self._serializer = URLSafeTimedSerializer(secret, salt="twilio-stream")
@@ -44,7 +44,8 @@ class Tokens:
     def _spend(self, token: str) -> None:
         now = time.monotonic()
         for old, spent in list(self._spent.items()):
-            if now - spent <= LIFETIME_S:
+            # A token's age is counted in whole seconds: it is good for almost a second more than its lifetime.
+            if now - spent <= LIFETIME_S + 1:
                 break
             del self._spent[old]
         if token in self._spent:

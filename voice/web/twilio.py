@@ -63,7 +63,7 @@ class TwilioDoors:
         base = self._public_url.replace("https://", "wss://", 1) if stream else self._public_url
         url = base + (request.path if stream else request.full_path.rstrip("?"))
         form: Mapping[str, str] = {} if stream else request.form
-        if not self._services.telephone.signed(url, form, request.headers):
+        if not self._services.telephone.signed(url, form, dict(request.headers)):
             _log.warning("refused a request without Twilio's signature for %s: %s", url, _peer())
             abort(403)
 

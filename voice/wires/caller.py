@@ -25,7 +25,11 @@ _BURST_BYTES = 2000 * 8
 """So much audio may arrive ahead of real time (a network's hiccup); what is beyond is no caller's."""
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 _STREAM_SID = re.compile(r"MZ[0-9a-f]{32}")
+_DIGITS_AT_ONCE = 32
+_DIGITS_PER_S = 10
+"""Nobody presses keys faster, for long."""
 _DIGIT = re.compile(r"[0-9*#A-D]")
+_MEDIA_FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
 _SHOWN = 80
 
 _log = logging.getLogger("voice.caller")
@@ -68,41 +72,47 @@ class Caller:
         self.stream_sid = ""
         # Messages that made no sense, by kind: each kind is logged once, the rest is counted.
         self.skipped: dict[str, int] = {}
+        # The latest message as it came, for the log: what was parsed may be nested too deeply to be written out.
+        self._text = b""
         self._started_at = 0.0
         self._received = 0
+        self._digits = 0
         self._media_head = self._media_tail = b""
 
     # Reading
 
-    def wait_for_start(self) -> Started:
-        """Read up to `start`. Raises CallerStreamError when it does not come within 5 s or is malformed, StreamClosed
-        when the stream ends before it."""
-        deadline = time.monotonic() + START_TIMEOUT_S
+    def wait_for_start(self, timeout: float = START_TIMEOUT_S) -> Started:
+        """Read up to `start`. Raises CallerStreamError when it does not come within `timeout` seconds or is malformed,
+        StreamClosed when the stream ends before it."""
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 message = self._read(max(0.0, deadline - time.monotonic()))
             except TimeoutError as error:
-                raise CallerStreamError(f"no start within {START_TIMEOUT_S:.0f} s") from error
+                raise CallerStreamError(f"no start within {timeout:g} s") from error
+            if message is None:
+                continue
             match message:
                 case {"event": "start"}:
                     return self._start(message)
                 case {"event": "stop"}:
                     raise CallerStreamError("stop before start")
-                case {"event": "connected"} | None:
+                case {"event": "connected"}:
                     pass
                 case _:
-                    self._skip("before start", message)
+                    self._skip("before start")
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self, timeout: float = MEDIA_TIMEOUT_S) -> Iterator[Message]:
         """What comes after `start`, to the stream's end; what makes no sense is skipped and counted.
 
-        Ends after Stopped. Raises StreamClosed when the socket ends without it, CallerStreamError when the line is dead.
+        Ends after Stopped. Raises StreamClosed when the socket ends without it, CallerStreamError for a second start
+        and for a line on which nothing comes for `timeout` seconds.
         """
         while True:
             try:
-                message = self._read(MEDIA_TIMEOUT_S)
+                message = self._read(timeout)
             except TimeoutError as error:
-                raise CallerStreamError(f"no audio for {MEDIA_TIMEOUT_S:.0f} s") from error
+                raise CallerStreamError(f"no audio for {timeout:g} s") from error
             if message is None or (meant := self._meaning(message)) is None:
                 continue
             yield meant
@@ -110,40 +120,60 @@ class Caller:
                 return
 
     def _read(self, timeout: float) -> dict[str, Any] | None:
-        text = self._stream.receive(timeout)
+        self._text = self._stream.receive(timeout)
         try:
-            message = orjson.loads(text)
+            message = orjson.loads(self._text)
         except orjson.JSONDecodeError:
-            return self._skip("not JSON", text)
-        return message if isinstance(message, dict) else self._skip("not an object", text)
+            self._skip("not JSON")
+            return None
+        if not isinstance(message, dict):
+            self._skip("not an object")
+            return None
+        return message
 
     def _meaning(self, message: dict[str, Any]) -> Message | None:
         match message:
-            case {"event": "media", "media": {"payload": str(payload)}}:
-                return self._media(payload)
+            case {"event": "media", "media": {"payload": str(payload)} as media}:
+                return self._media(payload, media.get("track", "inbound"))
             case {"event": "mark", "mark": {"name": str(name)}}:
                 return Mark(name)
             case {"event": "dtmf", "dtmf": {"digit": str(digit)}} if _DIGIT.fullmatch(digit):
-                return Digit(digit)
+                return self._digit(digit)
             case {"event": "stop"}:
                 return Stopped()
-            case {"event": "start" | "connected"}:
-                return self._skip("a second start", message)
+            case {"event": "start"}:
+                raise CallerStreamError(f"a second start: {_shown(self._text)}")
             case {"event": "media" | "mark" | "dtmf" as kind}:
-                return self._skip(f"malformed {kind}", message)
+                self._skip(f"malformed {kind}")
             case _:
-                return self._skip("unknown event", message)
+                self._skip("unknown event")
+        return None
 
-    def _media(self, payload: str) -> Media | None:
+    def _media(self, payload: str, track: object) -> Media | None:
+        if track != "inbound":
+            # What the agent says must not come back as the caller's words.
+            self._skip("another track")
+            return None
         try:
             mulaw = binascii.a2b_base64(payload, strict_mode=True)
         except (ValueError, UnicodeEncodeError):
-            return self._skip("bad base64", payload)
+            self._skip("bad base64")
+            return None
+        if not mulaw:
+            self._skip("no audio")
+            return None
+        if self._received + len(mulaw) > (time.monotonic() - self._started_at) * 8000 + _BURST_BYTES:
+            self._skip("audio faster than time")
+            return None
         self._received += len(mulaw)
-        if not mulaw or self._received > (time.monotonic() - self._started_at) * 8000 + _BURST_BYTES:
-            self._received -= len(mulaw)
-            return self._skip("audio faster than time", payload)
         return Media(mulaw)
+
+    def _digit(self, digit: str) -> Digit | None:
+        if self._digits >= (time.monotonic() - self._started_at) * _DIGITS_PER_S + _DIGITS_AT_ONCE:
+            self._skip("digits faster than fingers")
+            return None
+        self._digits += 1
+        return Digit(digit)
 
     def _start(self, message: dict[str, Any]) -> Started:
         match message:
@@ -151,13 +181,15 @@ class Caller:
                 "start": {
                     "callSid": str(call_sid),
                     "streamSid": str(stream_sid),
-                    "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+                    "mediaFormat": dict(media_format),
                     **rest,
                 }
             } if _CALL_SID.fullmatch(call_sid) and _STREAM_SID.fullmatch(stream_sid):
                 parameters = rest.get("customParameters", {})
             case _:
-                raise CallerStreamError(f"malformed start {_shown(message)}")
+                raise CallerStreamError(f"malformed start: {_shown(self._text)}")
+        if media_format != _MEDIA_FORMAT:
+            raise CallerStreamError("the stream's mediaFormat is not mu-law at 8000 Hz, one channel")
         if not isinstance(parameters, dict) or not all(isinstance(v, str) for v in parameters.values()):
             raise CallerStreamError("malformed customParameters")
         self._started_at = time.monotonic()
@@ -166,10 +198,10 @@ class Caller:
         self._media_tail = b'"}}'
         return Started(call_sid, stream_sid, parameters)
 
-    def _skip(self, kind: str, message: object) -> None:
+    def _skip(self, kind: str) -> None:
         self.skipped[kind] = self.skipped.get(kind, 0) + 1
         if self.skipped[kind] == 1:
-            _log.warning("%s: skipped a message of the caller's stream: %s: %s", self._name, kind, _shown(message))
+            _log.warning("%s: skipped a message of the caller's stream: %s: %s", self._name, kind, _shown(self._text))
 
     # Writing: all raise StreamClosed
 
@@ -187,9 +219,8 @@ class Caller:
         self._stream.close(code, reason)
 
 
-def _shown(message: object) -> str:
-    text = message.decode("utf-8", "replace") if isinstance(message, bytes) else str(message)
-    return ascii(text[:_SHOWN])
+def _shown(text: bytes) -> str:
+    return ascii(text[:_SHOWN].decode("utf-8", "replace"))
 
 
 __all__ = ["Caller", "Digit", "Mark", "Media", "Message", "Started", "Stopped", "StreamClosed"]

@@ -1,4 +1,4 @@
-"""The language model: Grok's chat completions, streamed. One object for all calls; each stream runs on its reply's greenlet.
+"""The language model: Grok's chat completions, streamed. One object for all calls, each stream on its reply's greenlet.
 
 Source: docs.x.ai (chat completions, rate limits) and recorded streams of api.x.ai.
 """
@@ -10,12 +10,15 @@ from typing import Any
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from voice.errors import VendorRefused, VendorUnavailable
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 6.0
 """Between two pieces of the stream, and before the first."""
+_END_TIMEOUT_S = 0.2
+"""For the end of the body behind [DONE], which comes at once or is not worth waiting for."""
 _MALFORMED_IN_A_ROW = 3
 _SHOWN = 300
 
@@ -66,11 +69,14 @@ class LanguageModel:
                 data=orjson.dumps(_body(request)),
                 headers={"Content-Type": "application/json", "x-grok-conv-id": request.call_sid},
                 stream=True,
+                # The caller's words go to the address of the settings and to no other.
+                allow_redirects=False,
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             ) as response:
                 _check(response)
                 yield from _parts(_chunks(response))
-        except requests.RequestException as error:
+        # The second kind comes while the body of a refusal is read, where requests does not translate it.
+        except (requests.RequestException, HTTPError) as error:
             raise VendorUnavailable("language model", f"{type(error).__name__}: {error}"[:_SHOWN]) from error
 
     def close(self) -> None:
@@ -102,7 +108,9 @@ def _check(response: requests.Response) -> None:
     detail = f"{response.status_code}: {_error_text(text)}"
     if response.status_code == 200:
         raise VendorUnavailable("language model", f"no event stream but {response.headers.get('Content-Type')}")
-    transient = response.status_code >= 500 or (response.status_code == 429 and "credit" not in text.lower())
+    # The same status tells of too many requests and of an account that is used up; only the words differ.
+    used_up = "credit" in text.lower() or "spending limit" in text.lower()
+    transient = response.status_code >= 500 or (response.status_code == 429 and not used_up)
     raise (VendorUnavailable if transient else VendorRefused)("language model", detail)
 
 
@@ -110,12 +118,13 @@ def _chunks(response: requests.Response) -> Iterator[dict[str, Any]]:
     """The JSON objects of the event stream, to [DONE] or its end."""
     malformed = 0
     # Bytes: without a charset requests would read the text as ISO-8859-1.
-    for line in response.iter_lines():
+    lines = response.iter_lines()
+    for line in lines:
         if not line.startswith(b"data:"):
             continue
         data = line[5:].strip()
         if data == b"[DONE]":
-            return
+            return _read_end(response, lines)
         try:
             chunk = orjson.loads(data)
             malformed = 0
@@ -126,6 +135,18 @@ def _chunks(response: requests.Response) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(chunk, dict):
             yield chunk
+
+
+def _read_end(response: requests.Response, lines: Iterator[bytes]) -> None:
+    """Only a connection whose answer was read to the last byte is kept: the next reply needs no new handshake."""
+    connection = response.raw.connection
+    if connection is not None and connection.sock is not None:
+        connection.sock.settimeout(_END_TIMEOUT_S)
+    try:
+        for _ in lines:
+            pass
+    except requests.RequestException:
+        pass  # the answer is complete; this connection is just not kept
 
 
 def _parts(chunks: Iterator[dict[str, Any]]) -> Iterator[Text | ToolCall]:
@@ -142,15 +163,16 @@ def _parts(chunks: Iterator[dict[str, Any]]) -> Iterator[Text | ToolCall]:
             continue
         if isinstance(text := delta.get("content"), str) and text:
             yield Text(text)
-        for part in delta.get("tool_calls") or ():
-            _collect(calls, part)
+        if isinstance(parts := delta.get("tool_calls"), list):
+            for part in parts:
+                _collect(calls, part)
     yield from calls.values()
 
 
 def _collect(calls: dict[int, ToolCall], part: Any) -> None:
     match part:
         case {"function": {**function}}:
-            index = part.get("index") or 0
+            index = part["index"] if isinstance(part.get("index"), int) else 0
             so_far = calls.get(index, ToolCall("", "", ""))
             calls[index] = ToolCall(
                 so_far.call_id or str(part.get("id") or ""),

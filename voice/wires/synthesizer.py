@@ -1,10 +1,11 @@
-"""The synthesizer: one ElevenLabs multi-stream-input socket per call, one context per turn, mu-law straight to the caller.
+"""The synthesizer: one ElevenLabs multi-stream-input socket per call, one context per turn.
 
 Written by the call greenlet alone, read by the speech-reader. Text waits in order until the socket is open.
 Source: ElevenLabs' asyncapi.yml and the types of elevenlabs 2.78.0.
 """
 
 import binascii
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ KEEP_ALIVE_S = 15.0
 _INACTIVITY_TIMEOUT_S = 180
 """The longest that the service allows, per context; 20 by default."""
 _CONTEXT = "turn-"
+_CONTEXT_OF_OURS = re.compile(f"{_CONTEXT}([0-9]{{1,9}})")
 
 
 class Synthesizer:
@@ -72,7 +74,9 @@ class Synthesizer:
         self._send({"text": text + " ", "context_id": f"{_CONTEXT}{turn}", "flush": True})
 
     def finish(self, turn: int) -> None:
-        self._send({"context_id": f"{_CONTEXT}{turn}", "flush": True})
+        # A context that is closed, or never was, would be opened by being named.
+        if turn in self._contexts:
+            self._send({"context_id": f"{_CONTEXT}{turn}", "flush": True})
 
     def close(self, turn: int) -> None:
         """Let go of the turn's context; also how it is given up. A turn may be closed twice."""
@@ -102,7 +106,7 @@ class Synthesizer:
             message = self._socket.receive()
             if message is None:
                 continue
-            if "error" in message:
+            if message.get("error"):
                 raise VendorUnavailable("synthesizer", _error(message))
             turn = _turn(message.get("contextId") or message.get("context_id"))
             if turn is None:
@@ -119,9 +123,8 @@ class Synthesizer:
 
 
 def _turn(context: Any) -> int | None:
-    if isinstance(context, str) and context.startswith(_CONTEXT) and context[len(_CONTEXT) :].isdecimal():
-        return int(context[len(_CONTEXT) :])
-    return None
+    number = _CONTEXT_OF_OURS.fullmatch(context) if isinstance(context, str) else None
+    return int(number[1]) if number else None
 
 
 def _speech(turn: int, message: dict[str, Any]) -> ev.SpeechArrived | None:
@@ -140,13 +143,14 @@ def _alignment(alignment: Any) -> ev.Alignment:
     """The service spells two of its keys in two ways; anything malformed is no alignment."""
     if not isinstance(alignment, dict):
         return ev.Alignment()
-    chars = alignment.get("chars")
-    starts = alignment.get("charStartTimesMs") or alignment.get("charsStartTimesMs")
-    durations = alignment.get("charDurationsMs") or alignment.get("charsDurationsMs")
+    chars: Any = alignment.get("chars")
+    starts: Any = alignment.get("charStartTimesMs") or alignment.get("charsStartTimesMs")
+    durations: Any = alignment.get("charDurationsMs") or alignment.get("charsDurationsMs")
     try:
-        return ev.Alignment("".join(c[0] for c in chars), tuple(map(int, starts)), tuple(map(int, durations)))
-    except (TypeError, ValueError, IndexError):
+        found = ev.Alignment("".join(c[0] for c in chars), tuple(map(int, starts)), tuple(map(int, durations)))
+    except (TypeError, ValueError, LookupError):
         return ev.Alignment()
+    return found if len(found.chars) == len(found.starts_ms) == len(found.durations_ms) else ev.Alignment()
 
 
 def _error(message: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
-from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator, get_signature_algorithm
 from twilio.rest import Client
@@ -20,6 +20,7 @@ from voice.errors import VendorRefused, VendorUnavailable
 REST_TIMEOUT_S = 10
 # 20404: no such call; 21220: not in progress. Somebody who has gone need not be hung up.
 _GONE = (20404, 21220)
+_SHOWN = 300
 
 _log = logging.getLogger("voice.telephone")
 
@@ -51,16 +52,22 @@ class Telephone:
     def _update(self, call_sid: str, **what: str) -> None:
         try:
             self._client.calls(call_sid).update(**what)
-        except TwilioRestException as error:
+        except (TwilioRestException, TwilioServiceException) as error:
             if error.code in _GONE:
                 return
             kind = VendorUnavailable if error.status >= 500 or error.status == 429 else VendorRefused
-            raise kind("telephone", f"{error.status} {error.code}: {ascii(error.msg)}") from error
-        except (TwilioException, requests.RequestException) as error:
+            raise kind("telephone", f"{error.status} {error.code}: {ascii(_words(error))}") from error
+        # ValueError: an answer that is no JSON, as from a proxy in between.
+        except (TwilioException, requests.RequestException, ValueError) as error:
             raise VendorUnavailable("telephone", f"{type(error).__name__}: {error}") from error
 
 
-class _Rebased(TwilioHttpClient):
+def _words(error: TwilioRestException | TwilioServiceException) -> str:
+    said = error.detail or error.title if isinstance(error, TwilioServiceException) else error.msg
+    return str(said)[:_SHOWN]
+
+
+class _Rebased(TwilioHttpClient):  # type: ignore[misc]
     """Twilio's client, talking to another host: the SDK has no setting for that."""
 
     def __init__(self, base_url: str) -> None:
@@ -77,7 +84,7 @@ class _Rebased(TwilioHttpClient):
 
 
 def stream(public_url: str, parameters: Mapping[str, str]) -> str:
-    """Connect the call to our stream door. When the stream ends and the call does not, Twilio goes on to /twilio/resume.
+    """Connect the call to our stream door. When the stream ends and the call has not, Twilio asks /twilio/resume.
 
     Each parameter's name and value have less than 500 characters together (a limit of Twilio's).
     """

@@ -1,4 +1,4 @@
-"""The transcriber: one OpenAI Realtime transcription session per call (GA shape; openai 3.54.0 types are the authority).
+"""The transcriber: one OpenAI Realtime transcription session per call (GA shape, after the types of openai 3.54.0).
 
 Written by the caller-reader (audio, commits), read by the transcript-reader. Models without turn detection of
 their own wait for our commit; the others detect speech themselves. The model's name decides which.
@@ -148,7 +148,11 @@ class Transcriber:
 
     def _event(self, message: dict[str, Any]) -> ev.Event | None:
         match message:
-            case {"type": "conversation.item.input_audio_transcription.delta", "item_id": str(item), "delta": str(text)}:
+            case {
+                "type": "conversation.item.input_audio_transcription.delta",
+                "item_id": str(item),
+                "delta": str(text),
+            }:
                 return ev.TranscriptExtended(item, text)
             case {
                 "type": "conversation.item.input_audio_transcription.completed",
@@ -169,13 +173,14 @@ class Transcriber:
         return None
 
     def _error(self, error: Any) -> ev.Event | None:
-        code = error.get("code") if isinstance(error, dict) else None
-        if code in _FATAL or (not self._ready and code not in _LOST):
+        # Some errors have no code, and then their type is one.
+        codes = {str(error.get("code")), str(error.get("type"))} if isinstance(error, dict) else set()
+        if codes & _LOST:
+            raise VendorUnavailable("transcriber", _detail(error))
+        if codes & _FATAL or not self._ready:
             # A session that did not take its settings is deaf: it stays open and transcribes nothing.
             raise VendorRefused("transcriber", _detail(error))
-        if code in _LOST:
-            raise VendorUnavailable("transcriber", _detail(error))
-        if code == "input_audio_buffer_commit_empty":
+        if "input_audio_buffer_commit_empty" in codes:
             return ev.TranscriptFailed("", _detail(error))
         _log.warning("%s: the transcriber reports %s", self._name, _detail(error))
         return None

@@ -32,9 +32,14 @@ class VendorSocket:
                 url,
                 timeout=CONNECT_TIMEOUT_S,
                 header=header,
-                # The library's own check is Python code: 17 ms of blocked hub for a frame of 64 kB. orjson checks anyway.
+                # The library's check is Python code: 17 ms of blocked hub for a frame of 64 kB. orjson checks anyway.
                 skip_utf8_validation=True,
                 suppress_origin=True,
+                # The key stands in the header: it goes to the address of the settings and to no other, whatever that
+                # address or the host's proxy variables say.
+                redirect_limit=0,
+                http_proxy_host="none",  # the library asks for exceptions only when a proxy is named
+                http_no_proxy=["*"],
                 sslopt={"context": _tls},
             )
         except websocket.WebSocketBadStatusException as error:
@@ -74,14 +79,14 @@ class VendorSocket:
         return _parse(data)
 
     def shutdown(self) -> None:
-        """Cut the connection, from any greenlet, at once; a reader wakes with VendorUnavailable. May be called twice."""
+        """Cut the connection at once, from any greenlet; its reader wakes with VendorUnavailable. Twice is no harm."""
         sock = self._ws.sock
         if sock is not None:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
-        self._ws.shutdown()
+        self._ws.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _parse(data: bytes) -> dict[str, Any] | None:
@@ -96,4 +101,3 @@ def _close_reason(data: bytes) -> str:
     if len(data) < 2:
         return "no code"
     return f"{int.from_bytes(data[:2], 'big')} {data[2:].decode('utf-8', 'replace')}".strip()
-
