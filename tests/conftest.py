@@ -1,3 +1,30 @@
 from gevent import monkey
 
 monkey.patch_all()
+
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+from tests.running import Running  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The real server under gunicorn, one worker, with the stand-ins; shared by the tests of a module."""
+    with Running(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def calls(running: Running) -> Iterator[Running]:
+    """The same with everything that was observed before forgotten; afterwards nothing of the test may be left."""
+    running.forget()
+    yield running
+    running.wait_until_idle()
+
+
+@pytest.fixture
+def recorded_calls() -> list[Path]:
+    return sorted((Path(__file__).parent / "calls").glob("*.jsonl"))

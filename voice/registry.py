@@ -1,5 +1,6 @@
 """The live calls of this worker: three maps, one lock each. Call greenlets write, the monitor and the doors read."""
 
+import gc
 import secrets
 import threading
 import time
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import Any
+
+import gevent
 
 from voice.core.conversation import Conversation
 from voice.errors import CallRefused
@@ -124,7 +127,11 @@ def live_calls() -> int:
 
 def describe() -> str:
     """The live calls as text, each with its greenlets and the three innermost lines that each of them stands in."""
-    lines = [f"{len(client_connections)} connections, {len(active_sessions)} calls"]
+    greenlets = sum(isinstance(thing, gevent.Greenlet) and not thing.dead for thing in gc.get_objects())
+    lines = [
+        f"{len(client_connections)} connections, {len(active_sessions)} calls, {len(stream_to_call_sid)} streams, "
+        f"{greenlets} greenlets"
+    ]
     for connection in connections():
         session = session_of(connection.call_sid)
         floor = f", floor {session.conversation.floor}, turn {session.conversation.turn}" if session else ""

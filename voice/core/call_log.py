@@ -91,7 +91,7 @@ def _steps(lines: Iterable[str]) -> Iterator[tuple[int, float, Any, list[ev.Acti
             if step is not None:
                 yield step
             step = (number, 0.0, Rules(**line["rules"]), []) if "rules" in line else (number, line["t"], read(line), [])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"line {number}: {error}") from error
     if step is not None:
         yield step

@@ -3,8 +3,9 @@
 import re
 
 _ABBREVIATIONS = frozenset("mr mrs ms dr st prof sr jr vs etc e.g i.e no a.m p.m approx dept est".split())
-# A sentence ends at . ! ? or an ellipsis, with closing quotes or brackets, before white space; or at a line's end.
-_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|\n+")
+# A sentence ends at . ! ? or an ellipsis, with closing quotes or brackets, before white space; at the full-width
+# marks of Chinese and Japanese, which have no space behind them; or at a line's end.
+_END = re.compile(r"[.!?…؟۔।]+[\"'”’)\]]*(?=\s)|[。！？]|\n+")
 _LONGEST = 300
 
 

@@ -10,6 +10,8 @@ from voice.errors import CallRefused
 from voice.wires.caller import Started
 
 LIFETIME_S = 60
+# Twilio takes 500 characters for a parameter. Numbers and SIP addresses are ASCII; whatever is not would be escaped
+# to up to twelve characters each.
 _LONGEST_NUMBER = 64
 
 
@@ -24,7 +26,7 @@ class Tokens:
 
     def parameters(self, call_sid: str, agent: str, caller: str, called: str) -> dict[str, str]:
         """The `<Parameter>`s of a stream."""
-        token = self._serializer.dumps([call_sid, agent, caller[:_LONGEST_NUMBER], called[:_LONGEST_NUMBER]])
+        token = self._serializer.dumps([call_sid, agent, _kept(caller), _kept(called)])
         return {"token": str(token), "agent": agent}
 
     def admit(self, started: Started) -> Admission:
@@ -51,3 +53,7 @@ class Tokens:
         if token in self._spent:
             raise CallRefused("the stream's token is spent")
         self._spent[token] = now
+
+
+def _kept(number: str) -> str:
+    return number.encode("ascii", "ignore").decode()[:_LONGEST_NUMBER]

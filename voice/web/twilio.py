@@ -66,6 +66,8 @@ class TwilioDoors:
         if not self._services.telephone.signed(url, form, dict(request.headers)):
             _log.warning("refused a request without Twilio's signature for %s: %s", url, _peer())
             abort(403)
+        if stream:
+            _check_upgrade()
 
     def _voice(self) -> Response:
         call_sid, caller, called = (request.form.get(key, "") for key in ("CallSid", "From", "To"))
@@ -109,6 +111,14 @@ class TwilioDoors:
         connection = registry.connect()
         _log.info("%s: stream accepted", connection.client_id)
         Call(Caller(stream, connection.client_id), connection, self._services).run(self._tokens.admit)
+
+
+def _check_upgrade() -> None:
+    """400 for a handshake that flask-sock would fail on with an error of its own."""
+    if request.headers.get("Sec-WebSocket-Version") != "13" or not request.headers.get("Sec-WebSocket-Key"):
+        abort(400)
+    # flask-sock agrees to compression whenever it is offered; our frames are read without.
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
 def _twiml(text: str) -> Response:

@@ -1,0 +1,3 @@
+from tests.wires.loopback import line
+
+__all__ = ["line"]

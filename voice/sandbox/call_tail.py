@@ -1,0 +1,53 @@
+"""Follows the log of a call while the server writes it: how somebody outside the server's process sees the call."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import gevent
+
+Line = dict[str, Any]
+
+
+class CallTail:
+    def __init__(self, path: Path, on_line: Callable[[Line], None]) -> None:
+        """`on_line` gets each line once, in order, from within `wait_for`."""
+        self._path = path
+        self._on_line = on_line
+        self._file: IO[str] | None = None
+        self._part = ""
+        self.lines: list[Line] = []
+
+    def wait_for(self, wanted: Callable[[Line], bool], timeout: float) -> Line:
+        """The first line, old or new, that is wanted. Raises TimeoutError after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        seen = 0
+        while True:
+            self.read()
+            for line in self.lines[seen:]:
+                if wanted(line):
+                    return line
+            seen = len(self.lines)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nothing of the kind in {self._path} within {timeout:.0f} s")
+            gevent.sleep(0.02)  # the writer is another process: nothing wakes us
+
+    def read(self) -> None:
+        """Take in what has been written since the last time."""
+        if self._file is None:
+            if not self._path.exists():
+                return
+            self._file = self._path.open(encoding="utf-8")
+        self._part += self._file.read()
+        *whole, self._part = self._part.split("\n")
+        for text in whole:
+            line = json.loads(text)
+            self.lines.append(line)
+            self._on_line(line)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
