@@ -42,7 +42,7 @@ class CodedFrame:
 
 
 def encode_speech(text: str, tag: int = 0, ms_per_character: float = MS_PER_CHARACTER) -> bytes:
-    """Mu-law audio that says `text`; a whole number of frames, at least one. Raises ValueError above 10 bytes a frame."""
+    """Mu-law audio that says `text`, in whole frames, at least one. Raises ValueError above 10 bytes a frame."""
     count = max(1, math.ceil(len(text) * ms_per_character / FRAME_MS))
     slices = [""] * count
     for place, character in enumerate(text):
@@ -100,7 +100,7 @@ def _read(bits: bytes, place: int) -> CodedFrame | None:
 
 @cache
 def _carrier() -> tuple[bytes, ...]:
-    """One second of a voiced sound (120 Hz and its harmonics, vowel-like, swelling four times a second), as 50 frames."""
+    """A second of voiced sound (120 Hz and its harmonics, vowel-like, swelling four times), as 50 frames."""
     samples = array("h")
     for n in range(8000):
         t = n / 8000

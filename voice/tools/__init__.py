@@ -10,7 +10,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
         "type": "function",
         "function": {
             "name": HANG_UP_TOOL,
-            "description": "End the phone call. Say goodbye in the same answer: the caller hears it before the call ends.",
+            "description": "End the phone call. Say goodbye in the same answer: the caller hears it first.",
             "parameters": {"type": "object", "properties": {}},
         },
     },

@@ -69,7 +69,7 @@ class Caller:
     def __init__(self, stream: StreamSocket, name: str) -> None:
         self._stream = stream
         self._name = name
-        self.stream_sid = ""
+        self.call_sid = self.stream_sid = ""
         # Messages that made no sense, by kind: each kind is logged once, the rest is counted.
         self.skipped: dict[str, int] = {}
         # The latest message as it came, for the log: what was parsed may be nested too deeply to be written out.
@@ -105,7 +105,7 @@ class Caller:
     def messages(self, timeout: float = MEDIA_TIMEOUT_S) -> Iterator[Message]:
         """What comes after `start`, to the stream's end; what makes no sense is skipped and counted.
 
-        Ends after Stopped. Raises StreamClosed when the socket ends without it, CallerStreamError for a second start
+        Ends after Stopped. Raises StreamClosed when the socket ends without it, CallerStreamError for another start
         and for a line on which nothing comes for `timeout` seconds.
         """
         while True:
@@ -141,8 +141,10 @@ class Caller:
                 return self._digit(digit)
             case {"event": "stop"}:
                 return Stopped()
+            case {"event": "start", "start": {"callSid": self.call_sid, "streamSid": self.stream_sid}}:
+                self._skip("a second start")
             case {"event": "start"}:
-                raise CallerStreamError(f"a second start: {_shown(self._text)}")
+                raise CallerStreamError(f"the start of another stream: {_shown(self._text)}")
             case {"event": "media" | "mark" | "dtmf" as kind}:
                 self._skip(f"malformed {kind}")
             case _:
@@ -188,12 +190,12 @@ class Caller:
                 parameters = rest.get("customParameters", {})
             case _:
                 raise CallerStreamError(f"malformed start: {_shown(self._text)}")
-        if media_format != _MEDIA_FORMAT:
+        if {key: media_format.get(key) for key in _MEDIA_FORMAT} != _MEDIA_FORMAT:
             raise CallerStreamError("the stream's mediaFormat is not mu-law at 8000 Hz, one channel")
         if not isinstance(parameters, dict) or not all(isinstance(v, str) for v in parameters.values()):
             raise CallerStreamError("malformed customParameters")
         self._started_at = time.monotonic()
-        self.stream_sid = stream_sid
+        self.call_sid, self.stream_sid = call_sid, stream_sid
         self._media_head = b'{"event":"media","streamSid":"%s","media":{"payload":"' % stream_sid.encode()
         self._media_tail = b'"}}'
         return Started(call_sid, stream_sid, parameters)
