@@ -21,10 +21,10 @@ demo: $(READY) ## a whole call on this machine, without account or key
 run: $(READY) ## the server, with the environment or .env
 	$(BIN)/gunicorn server:app
 
-bench: $(READY) ## the load test: calls per core
-	$(BIN)/python -m voice bench
+bench: $(READY) ## the load test: calls per core; another number: make bench CALLS=100
+	$(BIN)/python -m voice bench $(if $(CALLS),--calls $(CALLS))
 
-replay: $(READY) ## a recorded call as a conversation: make replay LOG=calls/CA….jsonl
+replay: $(READY) ## does a recorded call lead to the same actions? make replay LOG=calls/CA….jsonl
 	$(if $(LOG),,$(error which call? make replay LOG=calls/CA….jsonl))
 	$(BIN)/python -m voice replay $(LOG)
 

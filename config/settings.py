@@ -56,7 +56,6 @@ class Settings:
     """Live calls for each worker."""
     idle_timeout_s: float
     monitor_interval_s: float
-    drain_timeout_s: float
     log_level: str
     """`debug`, `info`, `warning`, `error` or `critical`."""
     log_format: str
@@ -95,7 +94,6 @@ class Settings:
             max_calls=env.whole("MAX_CALLS", "200", 1, 5000),
             idle_timeout_s=env.seconds("IDLE_TIMEOUT_S", "300", 0.1, 86400),
             monitor_interval_s=env.seconds("MONITOR_INTERVAL_S", "60", 0.1, 3600),
-            drain_timeout_s=env.seconds("DRAIN_TIMEOUT_S", "20", 0.1, 3600),
             log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error", "critical")),
             log_format=env.choice("LOG_FORMAT", ("text", "json")),
             default_agent=env.agent_name("DEFAULT_AGENT", "receptionist"),

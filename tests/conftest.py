@@ -3,7 +3,6 @@ from gevent import monkey
 monkey.patch_all()
 
 from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 
@@ -23,8 +22,3 @@ def calls(running: Running) -> Iterator[Running]:
     running.forget()
     yield running
     running.wait_until_idle()
-
-
-@pytest.fixture
-def recorded_calls() -> list[Path]:
-    return sorted((Path(__file__).parent / "calls").glob("*.jsonl"))

@@ -1,0 +1,37 @@
+"""A phone voice server. A tour in reading order; the first four files are the product, the rest is how it is done.
+
+What a call is
+    core/events.py          the two vocabularies: what happened (events), what to do (actions)
+    core/conversation.py    events in, actions out: every rule about two things that happen at once
+    call.py                 one call, answer to hang-up: the inbox, the greenlets, the actions performed, the end
+    readers.py, reply.py    the other greenlets: three that listen, and one for each agent turn
+
+What the conversation is made of, all of it pure
+    core/turn.py            the agent's turn that is under way
+    core/utterances.py      what the caller said, in order, however transcripts come in
+    core/transcript.py      the history as both sides heard it
+    core/playout.py         what was handed over, what of it was heard
+    core/sentences.py       tokens in, sentences out
+    core/endpointing.py     when the caller starts and stops speaking
+    core/audio.py           mu-law
+    core/call_log.py        a call as JSON lines, and its replay
+
+The peers, one file each
+    wires/caller.py         Twilio's stream, over wires/stream_socket.py
+    wires/transcriber.py    OpenAI, over wires/vendor_socket.py
+    wires/synthesizer.py    ElevenLabs, over the same
+    wires/language_model.py Grok
+    wires/telephone.py      Twilio's REST API, TwiML, signatures
+    tools/                  what an agent may do besides speaking
+
+The process
+    web/twilio.py           the doors; web/tokens.py who may open a stream; web/health.py
+    registry.py             the live calls, and the text that SIGUSR2 prints
+    monitor.py              the periodic greenlet
+    call_log.py, logs.py    the file of a call; the log of the server
+    errors.py               every error, by what can be done about it
+    cli.py                  `python -m voice ...`
+    sandbox/                the world outside on 127.0.0.1: stand-ins, a phone, the demo
+
+Settings and agents are in `config/`; `server.py` puts everything together; `gunicorn.conf.py` serves it.
+"""

@@ -34,7 +34,7 @@ def fault_of(name: str, value: str) -> str:
 def test_the_required_variables_are_enough_and_the_rest_has_the_documented_defaults() -> None:
     settings = Settings.from_env(REQUIRED)
     assert (settings.port, settings.web_concurrency, settings.max_calls) == (8000, None, 200)
-    assert (settings.idle_timeout_s, settings.monitor_interval_s, settings.drain_timeout_s) == (300, 60, 20)
+    assert (settings.idle_timeout_s, settings.monitor_interval_s) == (300, 60)
     assert (settings.log_level, settings.log_format) == ("info", "text")
     assert settings.twilio_api_base_url == "https://api.twilio.com"
     assert settings.openai_realtime_url == "wss://api.openai.com/v1/realtime"
@@ -65,7 +65,6 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "MAX_CALLS": "7",
         "IDLE_TIMEOUT_S": "1.5",
         "MONITOR_INTERVAL_S": "0.25",
-        "DRAIN_TIMEOUT_S": "4",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
         "DEFAULT_AGENT": "night-desk_2",
@@ -150,7 +149,7 @@ def test_bad_whole_numbers(name: str, value: str) -> None:
     assert "a whole number from 1 to" in fault_of(name, value)
 
 
-@pytest.mark.parametrize("name", ["IDLE_TIMEOUT_S", "MONITOR_INTERVAL_S", "DRAIN_TIMEOUT_S"])
+@pytest.mark.parametrize("name", ["IDLE_TIMEOUT_S", "MONITOR_INTERVAL_S"])
 @pytest.mark.parametrize("value", ["0", "0.0", "-3", "nan", "inf", "-inf", "1e400", "5m", "999999999"])
 def test_bad_seconds(name: str, value: str) -> None:
     assert "seconds from 0.1 to" in fault_of(name, value)

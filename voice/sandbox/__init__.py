@@ -12,7 +12,21 @@ A tour in reading order:
     xai.py                the language model; then xai_checks (what is refused), xai_stream, demo_script (what it says)
     elevenlabs.py         the synthesizer's door; then elevenlabs_socket, elevenlabs_context
     twilio_rest.py        the telephone company's REST API; twilio_wire its HTTP
-    phone.py              the simulated phone; then twilio_call, twiml, webhook (what Twilio does for a call), line,
-                          stream_messages, playback, pacer, mouth (its Media Stream), heard, journal, wav (its traces)
     voices.py, ears.py    speech from text and text from speech; coded_speech.py, speech that a test reads exactly
+
+The phone, from the caller inwards:
+
+    phone.py              one call as its caller lives it: dial, say, wait_until_heard, hang_up
+    twilio_call.py        what Twilio does for it; call_plan (what is posted), documents and twiml (the call script),
+                          webhook (signed requests), callbacks
+    line.py               its Media Stream; stream_socket (the WebSocket), stream_messages, pacer (the 20 ms beat)
+    mouth.py              what the caller says; playback.py what Twilio plays to the caller, marks and clear
+    heard.py              the words in what was played; journal.py what happened, and waiting for it; recording, wav
+
+Whole calls with the real server:
+
+    serving.py            gunicorn as a process of its own, pointed at the stand-ins
+    demo.py               `python -m voice demo`; call_tail follows the call's log while it is written
+    bench.py              `python -m voice bench`, the load test; then bench_script, bench_caller, bench_machine,
+                          bench_observed, bench_integrity, bench_figures, bench_report
 """
