@@ -62,7 +62,6 @@ def test_bad_values_stop_the_start_and_all_are_listed_without_a_secret(tmp_path:
         "PUBLIC_URL": "http://voice.example.com",
         "OPENAI_TRANSCRIPTION_MODEL": "whisper-9",
         "OPENAI_API_KEY": "sk secret with blanks",
-        "DRAIN_TIMEOUT_S": "-1",
         "LOG_LEVEL": "loud",
     }
     process = gunicorn(tmp_path, **good | bad)

@@ -38,6 +38,8 @@ class Asked:
     asked_at: float = field(default_factory=time.monotonic)
     status: int = 200
     tokens_sent: int = 0
+    sent_at: list[float] = field(default_factory=list)
+    """`time.monotonic()` of each event of the answer: the tokens first, the finish after them."""
     cancelled: bool = False
     """The client left before the end."""
     finished: bool = False
@@ -107,6 +109,7 @@ class XaiStandIn:
                 yield from self._suffer(connection, asked, watch)
                 if asked.cancelled:
                     return
+                asked.sent_at.append(time.monotonic())
                 yield line
                 asked.tokens_sent += 1
                 gevent.sleep(self.delays.token_ms / 1000)
@@ -122,7 +125,8 @@ class XaiStandIn:
     def _suffer(self, connection: Any, asked: Asked, watch: gevent.Greenlet) -> Iterator[bytes]:
         for fault in list(self.faults):
             if isinstance(fault, faults.StallAfter | faults.ResetAfter | faults.RawAfter):
-                if fault.tokens > asked.tokens_sent:
+                # Another request may have met it while this one was stalled.
+                if fault.tokens > asked.tokens_sent or fault not in self.faults:
                     continue
                 self.faults.remove(fault)
                 if isinstance(fault, faults.RawAfter):
