@@ -1,6 +1,7 @@
 """`python -m voice ...`: what an operator runs by hand."""
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -39,3 +40,23 @@ def demo(wav: Path, port: int) -> None:
     from voice.sandbox.demo import run
 
     sys.exit(run(wav, port, keep_serving=sys.stdout.isatty()))
+
+
+@main.command()
+@click.option("--calls", type=click.IntRange(1, 9999), default=50, show_default=True, help="Live at the same time.")
+@click.option("--turns", type=click.IntRange(1, 100), default=4, show_default=True, help="Of each call.")
+@click.option("--seed", default=1, show_default=True, help="Decides who interrupts, and when.")
+@click.option(
+    "--delays",
+    type=click.Choice(["vendors", "fast"]),
+    default="vendors",
+    show_default=True,
+    help="The pace of the stand-ins.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="[default: bench/<date>.json]")
+def bench(calls: int, turns: int, seed: int, delays: str, json_path: Path | None) -> None:
+    """Place many calls at once to one worker on one core; exit 1 if any turn, word or byte was lost."""
+    from voice.sandbox.bench import Plan, run
+
+    path = json_path or Path("bench") / time.strftime("%Y-%m-%dT%H-%M-%S.json")
+    sys.exit(run(Plan(calls, turns, seed, fast=delays == "fast"), path))

@@ -58,7 +58,9 @@ class Context:
         self.spoken: list[str] = []
         """The texts that were synthesized, as they were cut."""
         self.last_input = self.opened_at = time.monotonic()
+        self.first_text_at: float | None = None
         self.first_audio_at: float | None = None
+        """When its first audio went out; like all times here by `time.monotonic()`."""
         self._manner, self._socket, self._voice, self._delays = manner, socket, voice, delays
         self._faults, self._done = waiting_faults, done
         self._schedule = list((first.get("generation_config") or {}).get("chunk_length_schedule") or SCHEDULE)
@@ -78,6 +80,7 @@ class Context:
             return
         self.last_input = time.monotonic()
         if text:
+            self.first_text_at = self.first_text_at or self.last_input
             self.texts.append(text)
             self._held += text
         if flush:
@@ -138,11 +141,12 @@ class Context:
         for piece in pieces(self._voice, text):
             alignment = piece.alignment if self._manner.sync_alignment else None
             said = {"audio": piece.audio, "contextId": self.id}
+            sent_at = time.monotonic()
             if not self._socket.send({**said, "alignment": alignment, "normalizedAlignment": alignment}):
                 return False
             self.audio_ms += piece.ms
             if self.first_audio_at is None:
-                self.first_audio_at = time.monotonic()
+                self.first_audio_at = sent_at
                 if self._break_off():
                     return False
             if self._delays.audio_speed:

@@ -4,6 +4,7 @@ Its reader greenlet reads the socket; the pacer's greenlet and whoever acts on t
 """
 
 import time
+from array import array
 from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ class Line:
     sent: bytearray | None
     end: End | None = None
     sent_frames: int = 0
+    # `time.monotonic()` of each frame that went out.
+    sent_at: "array[float]" = field(default_factory=lambda: array("d"))
     late_ms: float = 0.0
     """The longest that a frame went out after its moment."""
     _socket: StreamSocket = field(default_factory=StreamSocket)
@@ -108,6 +111,7 @@ class Line:
         self._sequence += 1
         payload = b2a_base64(audio, newline=False)
         moment_ms = (self._chunk - 1) * FRAME_MS
+        self.sent_at.append(time.monotonic())
         self._socket.write_long_text(self._media % (self._sequence, self._chunk, moment_ms, payload))
         self.sent_frames += 1
         if self.sent is not None:

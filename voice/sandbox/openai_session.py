@@ -42,8 +42,12 @@ class Session:
     """Types of the client's events, in order, without the appends."""
     errors: list[str] = field(default_factory=list)
     """Codes of the error events sent."""
+    committed_at: list[float] = field(default_factory=list)
+    """`time.monotonic()` of each commit that was taken."""
     finals: list[str] = field(default_factory=list)
     """Final transcripts sent."""
+    finals_at: list[float] = field(default_factory=list)
+    """When each of them went out."""
     connected_at: float = field(default_factory=time.monotonic)
     updated_at: float | None = None
     closed: bool = False
@@ -157,6 +161,7 @@ class Session:
             message += f"but buffer only has {buffered_ms}.00ms of audio."
             raise Refused("input_audio_buffer_commit_empty", message)
         self.commits += 1
+        self.committed_at.append(time.monotonic())
         words = self.hearing.words
         text = words.text.strip()
         item = Item(self._item(), text, words.news(False), bytes(self.hearing.buffer), buffered_ms / 1000, self.config)
@@ -192,6 +197,7 @@ class Session:
             return self.send(f"{TRANSCRIPTION}.failed", **place, error=error)
         self.finals.append(text)
         usage = {"type": "duration", "seconds": item.seconds}
+        self.finals_at.append(time.monotonic())
         self.send(f"{TRANSCRIPTION}.completed", **place, transcript=text, usage=usage, logprobs=None)
 
     def _delta(self, item_id: str, delta: str) -> None:

@@ -145,6 +145,11 @@ class Phone:
     def sent_frames(self) -> int:
         return sum(line.sent_frames for line in self._call.lines)
 
+    @property
+    def sent_at(self) -> list[float]:
+        """`time.monotonic()` of each frame that went out, of silence too."""
+        return [at for line in self._call.lines for at in line.sent_at]
+
     # What was heard, and what happened
 
     @property
@@ -165,6 +170,10 @@ class Phone:
     def agent_spans_ms(self) -> list[tuple[float, float]]:
         """Stretches of agent audio without a pause, since the call began; the last may be still to be played."""
         return [(start / BYTES_PER_MS, end / BYTES_PER_MS) for start, end in self._playback.spans]
+
+    def is_silent(self, for_ms: float) -> bool:
+        """Nothing has been played to the caller for so long; true without a stream."""
+        return self.line is None or self._playback.silent_ms(time.monotonic()) >= for_ms
 
     @property
     def began(self) -> float:
@@ -221,7 +230,7 @@ class Phone:
 
     def wait_until_silent(self, for_ms: float = 300, timeout: float = 10.0) -> None:
         """Until nothing has been played to the caller for so long; at once when there is no stream."""
-        self.journal.wait_for(lambda: self._is_silent(for_ms), timeout, f"silent for {for_ms} ms")
+        self.journal.wait_for(lambda: self.is_silent(for_ms), timeout, f"silent for {for_ms} ms")
 
     def wait_until_over(self, timeout: float = 10.0) -> None:
         """Until the call is over and its status callback was answered."""
@@ -238,6 +247,3 @@ class Phone:
     def _wait_for_end(self, utterance: Utterance) -> bool:
         utterance.over.wait()
         return utterance.place == len(utterance.audio)
-
-    def _is_silent(self, for_ms: float) -> bool:
-        return self.line is None or self._playback.silent_ms(time.monotonic()) >= for_ms

@@ -1,0 +1,111 @@
+"""One caller of the load test, on a greenlet of its own from dialing to hang-up, and the moment they all share."""
+
+import time
+from dataclasses import dataclass, field
+
+import gevent
+from gevent.event import Event
+
+from voice.sandbox.bench_script import GREETING, Part, question, sentences
+from voice.sandbox.journal import PhoneTimeout
+from voice.sandbox.phone import Phone
+
+_START_S = 30.0
+_TURN_S = 30.0
+_GOODBYE_S = 15.0
+_PAUSE_MS = 300
+# A good second of the answer has been heard when the caller interrupts it.
+_HEARD_MS = 1200
+
+
+@dataclass(eq=False)
+class Crowd:
+    """All callers of one run."""
+
+    expected: int
+    all_here: Event = field(default_factory=Event)
+    """Everybody has been greeted, but for those who failed before."""
+    first_left: Event = field(default_factory=Event)
+    """From here on not all are live."""
+    _arrived: int = 0
+    _left: int = 0
+
+    def arrive(self) -> None:
+        self._arrived += 1
+        if self._arrived == self.expected:
+            self.all_here.set()
+
+    def leave(self) -> None:
+        self._left += 1
+        if not self.all_here.is_set():
+            # Missing for good: the others are not to wait for it, and it is no sign that they begin to leave.
+            self.arrive()
+            if self._left < self.expected:
+                return
+        self.first_left.set()
+
+
+@dataclass(eq=False)
+class Caller:
+    part: Part
+    phone: Phone
+    crowd: Crowd
+    completed: int = 0
+    """Turns."""
+    failure: str = ""
+    """Why the call did not go to its end."""
+    # When the latest question had been said.
+    _asked_at: float = 0.0
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except PhoneTimeout as timeout:
+            self.failure = str(timeout)
+        finally:
+            self.crowd.leave()
+        self._hang_up()
+
+    def _call(self) -> None:
+        self.phone.dial()
+        self._wait_for(GREETING, _START_S)
+        self.crowd.arrive()
+        self.crowd.all_here.wait()
+        gevent.sleep(self.part.waits_s)
+        for turn, interrupted in enumerate(self.part.interrupts, 1):
+            self._ask(turn)
+            if interrupted:
+                what = f"hearing the beginning of answer {turn}"
+                self.phone.journal.wait_for(self._has_heard_enough, _TURN_S, what)
+            else:
+                self._wait_for(sentences(self.part.caller, turn)[-1], _TURN_S)
+            self.completed += 1
+
+    def _ask(self, turn: int) -> None:
+        if not self.phone.say(question(self.part.caller, turn)):
+            raise PhoneTimeout(f"the call was over before question {turn} was: {self.phone.over_reason}")
+        self._asked_at = time.monotonic()
+
+    def _wait_for(self, sentence: str, timeout: float) -> None:
+        """Until the agent has said it and a little pause has passed."""
+        # Asked 50 times a second: reading words out of the sound is for the pauses.
+        self.phone.journal.wait_for(
+            lambda: self.phone.is_silent(_PAUSE_MS) and self._last_heard() == sentence,
+            timeout,
+            f"hearing the end of {sentence!r}",
+        )
+
+    def _last_heard(self) -> str:
+        heard = self.phone.heard
+        return heard[-1].text.strip() if heard else ""
+
+    def _has_heard_enough(self) -> bool:
+        began_at = self.phone.began + self.phone.agent_spans_ms[-1][0] / 1000
+        return began_at > self._asked_at and time.monotonic() - began_at >= _HEARD_MS / 1000
+
+    def _hang_up(self) -> None:
+        self.phone.hang_up()
+        try:
+            self.phone.wait_until_over(_GOODBYE_S)
+        except PhoneTimeout as timeout:
+            self.failure = self.failure or str(timeout)
