@@ -6,14 +6,23 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo run bench replay style types pins clean
+.PHONY: help test test-calls test-parts demo run bench replay style types pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
+# Two processes: whole calls take their real time, and the rest need not wait for them.
+CALLS_TESTS := tests/test_calls.py tests/test_other_servers.py tests/web
+
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q
+	@$(MAKE) --no-print-directory --jobs=2 test-calls test-parts
+
+test-calls: $(READY)
+	$(BIN)/python -m pytest -q $(CALLS_TESTS)
+
+test-parts: $(READY)
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(CALLS_TESTS))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo
