@@ -20,6 +20,7 @@ from voice.monitor import Monitor
 from voice.web.health import health_doors
 from voice.web.tokens import Tokens
 from voice.web.twilio import NoReader, TwilioDoors
+from voice.wires.clips import Clips
 from voice.wires.language_model import LanguageModel
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.telephone import Telephone
@@ -51,13 +52,13 @@ def _services(settings: Settings, agents: Mapping[str, Agent]) -> Services:
             name,
         )
 
-    def new_synthesizer(agent: Agent) -> Synthesizer:
+    def new_synthesizer(agent: Agent, voice: str) -> Synthesizer:
         chosen = {name: value for name, value in vars(agent.voice_settings).items() if value is not None}
         return Synthesizer(
             settings.elevenlabs_ws_url,
             settings.elevenlabs_api_key,
             settings.elevenlabs_model,
-            agent.voice,
+            voice,
             agent.language,
             chosen,
         )
@@ -67,6 +68,10 @@ def _services(settings: Settings, agents: Mapping[str, Agent]) -> Services:
         default_agent=settings.default_agent,
         language_model=LanguageModel(settings.xai_base_url, settings.xai_api_key, settings.max_calls),
         default_model=settings.xai_model,
+        fallback_model=settings.xai_fallback_model,
+        clips=Clips(
+            settings.elevenlabs_http_url, settings.elevenlabs_api_key, settings.elevenlabs_model, settings.clips_dir
+        ),
         telephone=Telephone(settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_api_base_url),
         call_log_dir=settings.call_log_dir,
         new_transcriber=new_transcriber,

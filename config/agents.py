@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ DEFAULT_APOLOGY = "I'm sorry, I'm having trouble right now. Please call again in
 _NAME = re.compile(r"[a-z0-9_-]+")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _VOICE = re.compile(r"[A-Za-z0-9]{1,64}")
+_VOICE_ALLOWED = "an ElevenLabs voice id of 1 to 64 letters and digits"
 _TOOL = re.compile("|".join(TOOLS))
 # OpenAI refuses the whole session for one keyword with < > or a line end.
 _KEYWORD = re.compile(r"[^<>\x00-\x1f\x7f-\x9f]*[^<>\x00-\x20\x7f-\x9f][^<>\x00-\x1f\x7f-\x9f]*")
@@ -44,16 +45,40 @@ class VoiceSettings:
 
 @dataclass(frozen=True)
 class TurnTaking:
-    barge_in: Literal["on_speech", "off"] = "on_speech"
-    """`on_speech`: the caller's voice stops the agent; `off`: the agent finishes."""
+    barge_in: Literal["on_speech", "on_words", "off"] = "on_speech"
+    """What stops the agent: `on_speech` any speech at once, `on_words` real words only, `off` nothing."""
+    backchannels: tuple[str, ...] = ()
+    """Words that do not stop the agent, besides those of the language such as "mm-hm" and "okay"."""
+    preemptive: Literal["think", "speak", "off"] = "think"
+    """Before the final transcript: `think` on what was understood so far, even `speak`, or wait (`off`)."""
     silence_ms: int = 600
-    """Quiet after which an utterance is over, 200..3000."""
+    """Quiet after which an utterance is over, 200..3000; less after a whole sentence, more where more is to come."""
+    max_silence_ms: int = 1500
+    """The longest that this can become, 200..5000."""
 
 
 @dataclass(frozen=True)
 class Limits:
     max_duration_s: int = 1800
     """The longest call, 10..14400 seconds."""
+    idle_prompt_s: float = 15.0
+    """A caller who is silent for so long is asked, 3..300 seconds."""
+    idle_prompts: int = 2
+    """So often, 0..10; then the call ends."""
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """What the agent says of itself, without the language model."""
+
+    goodbye: str = "Goodbye."
+    """Before the call ends of itself."""
+    filler: str = "One moment, please."
+    """When the answer or a tool takes its time."""
+    not_understood: str = "Sorry, I didn't catch that. Could you say it again?"
+    idle_prompt: str = "Are you still there?"
+    time_warning: str = "We will have to finish in a moment."
+    """Twenty seconds before the time limit."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,9 @@ class Agent:
     voice_settings: VoiceSettings = VoiceSettings()
     turn_taking: TurnTaking = TurnTaking()
     limits: Limits = Limits()
+    phrases: Phrases = Phrases()
+    fallback_voice: str | None = None
+    """Speaks when the voice makes no sound."""
 
 
 def load_agents(directory: Path, environ: Mapping[str, str]) -> dict[str, Agent]:
@@ -140,6 +168,7 @@ def _agent(path: Path, file: Table) -> Agent:
     if not _NAME.fullmatch(path.stem):
         file.faults.append(f"{path} has a name that cannot be an agent's; allowed: a-z 0-9 _ - and then .toml")
     voice, turns, limits = file.table("voice_settings"), file.table("turn_taking"), file.table("limits")
+    phrases = file.table("phrases")
     agent = Agent(
         name=path.stem,
         numbers=file.texts("numbers", _NUMBER, "E.164 numbers such as '+15551234567'"),
@@ -147,7 +176,7 @@ def _agent(path: Path, file: Table) -> Agent:
         instructions=file.text("instructions", lines=True),
         apology=file.text("apology", DEFAULT_APOLOGY),
         language=file.form("language", _LANGUAGE, "a language of ISO 639-1 such as 'en'", "en"),
-        voice=file.form("voice", _VOICE, "an ElevenLabs voice id of 1 to 64 letters and digits"),
+        voice=file.form("voice", _VOICE, _VOICE_ALLOWED),
         model=_model(file),
         temperature=file.number("temperature", 0.6, 0, 2),
         max_tokens=file.whole("max_tokens", 300, 1, 4000),
@@ -159,12 +188,21 @@ def _agent(path: Path, file: Table) -> Agent:
             speed=voice.optional_number("speed", 0.7, 1.2),
         ),
         turn_taking=TurnTaking(
-            barge_in=turns.choice("barge_in", ("on_speech", "off")),
+            barge_in=turns.choice("barge_in", ("on_speech", "on_words", "off")),
+            backchannels=turns.texts("backchannels", _KEYWORD, "words without < > and control characters"),
+            preemptive=turns.choice("preemptive", ("think", "speak", "off")),
             silence_ms=turns.whole("silence_ms", 600, 200, 3000),
+            max_silence_ms=turns.whole("max_silence_ms", 1500, 200, 5000),
         ),
-        limits=Limits(max_duration_s=limits.whole("max_duration_s", 1800, 10, 14400)),
+        limits=Limits(
+            max_duration_s=limits.whole("max_duration_s", 1800, 10, 14400),
+            idle_prompt_s=limits.number("idle_prompt_s", 15, 3, 300),
+            idle_prompts=limits.whole("idle_prompts", 2, 0, 10),
+        ),
+        phrases=Phrases(**{field.name: phrases.text(field.name, str(field.default)) for field in fields(Phrases)}),
+        fallback_voice=file.optional_form("fallback_voice", _VOICE, _VOICE_ALLOWED),
     )
-    tables = (file, voice, turns, limits)
+    tables = (file, voice, turns, limits, phrases)
     for table in tables:
         table.refuse_unknown(*tables)
     return agent

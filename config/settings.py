@@ -48,6 +48,8 @@ class Settings:
     xai_api_key: str = field(repr=False)
     xai_base_url: str
     xai_model: str
+    xai_fallback_model: str | None
+    """Asked when the first answer is late or fails; None: the same model again."""
     elevenlabs_api_key: str = field(repr=False)
     elevenlabs_base_url: str
     """As it was given: `http(s)://` or `ws(s)://`."""
@@ -65,6 +67,8 @@ class Settings:
     agents_dir: Path
     call_log_dir: Path
     """Where each call leaves one file of JSON lines."""
+    clips_dir: Path
+    """Where words that are the same in many calls are kept as sound."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -84,6 +88,7 @@ class Settings:
             xai_api_key=env.secret("XAI_API_KEY"),
             xai_base_url=env.url("XAI_BASE_URL", "https://api.x.ai/v1", ("https", "http")),
             xai_model=env.model("XAI_MODEL", "grok-4.20-non-reasoning", language_model_fault, LANGUAGE_MODEL_ALLOWED),
+            xai_fallback_model=env.optional_model("XAI_FALLBACK_MODEL", language_model_fault, LANGUAGE_MODEL_ALLOWED),
             elevenlabs_api_key=env.secret("ELEVENLABS_API_KEY"),
             elevenlabs_base_url=env.url(
                 "ELEVENLABS_BASE_URL", "https://api.elevenlabs.io", ("https", "http", "wss", "ws")
@@ -99,6 +104,7 @@ class Settings:
             default_agent=env.agent_name("DEFAULT_AGENT", "receptionist"),
             agents_dir=env.path("AGENTS_DIR", AGENTS_DIR),
             call_log_dir=env.path("CALL_LOG_DIR", Path("calls")),
+            clips_dir=env.path("CLIPS_DIR", Path("clips")),
         )
         if env.faults:
             raise ConfigError(env.faults)
@@ -144,6 +150,9 @@ class _Environment:
         if fault:
             self._refuse(name, f"is {shown(value)}, which {fault}", allowed)
         return value
+
+    def optional_model(self, name: str, fault_of: Callable[[str], str | None], allowed: str) -> str | None:
+        return self.model(name, "", fault_of, allowed) if self.given(name) else None
 
     def choice(self, name: str, allowed: Sequence[str]) -> str:
         """One of `allowed`, of which the first is the default."""

@@ -45,6 +45,10 @@ class Table:
         self.refuse(key, "is missing" if value is None or value == "" else f"is {shown(value)}", allowed)
         return default or ""
 
+    def optional_form(self, key: str, pattern: re.Pattern[str], allowed: str) -> str | None:
+        """The same, or None when the key is missing."""
+        return None if self._take(key, None) is None else self.form(key, pattern, allowed)
+
     def choice(self, key: str, allowed: Sequence[Choice]) -> Choice:
         """One of `allowed`, of which the first is the default."""
         value = self._take(key, allowed[0])

@@ -42,6 +42,7 @@ class Running:
             "AGENTS_DIR": str(AGENTS),
             "DEFAULT_AGENT": "plain",
             "CALL_LOG_DIR": str(self.calls_dir),
+            "CLIPS_DIR": str(folder / "clips"),
             **environment,
         }
 

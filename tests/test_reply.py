@@ -1,4 +1,4 @@
-"""One agent turn from the model's stream to the inbox: order, the second try, and what a kill leaves behind."""
+"""One answer from the model's stream to the inbox: order, failure, the flush, and what a kill leaves behind."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from tests.wires.peers import until
 from voice.core import events as ev
-from voice.reply import reply
+from voice.reply import Reply
 from voice.sandbox import faults
 from voice.sandbox.demo_script import Answer, ToolCall
 from voice.sandbox.stand_ins import Sandbox
@@ -33,7 +33,7 @@ def model_at(sandbox: Sandbox) -> LanguageModel:
 
 def events_of(sandbox: Sandbox) -> list[ev.Event]:
     events: list[ev.Event] = []
-    reply(7, REQUEST, model_at(sandbox), events.append)
+    Reply(7, REQUEST, model_at(sandbox), events.append).run()
     return events
 
 
@@ -65,29 +65,35 @@ def test_an_answer_without_a_word_is_a_finished_reply_that_never_started(sandbox
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [faults.AnswerStatus(503), faults.AnswerStatus(429), faults.ResetAfter(0), faults.RawAfter(0, b"data: x\n\n" * 3)],
+    ("fault", "refused"),
+    [
+        (faults.AnswerStatus(503), False),
+        (faults.AnswerStatus(429), False),
+        (faults.ResetAfter(0), False),
+        (faults.RawAfter(0, b"data: x\n\n" * 3), False),
+        (faults.AnswerStatus(403, b'{"code":"x","error":"No credits."}'), True),
+    ],
 )
-def test_unavailable_once_is_tried_again_at_once(sandbox: Sandbox, fault: object) -> None:
+def test_a_failure_is_told_and_whether_it_is_final(sandbox: Sandbox, fault: object, refused: bool) -> None:
     sandbox.xai.faults.append(fault)
-    assert events_of(sandbox) == WHOLE
-    assert len(sandbox.xai.requests) == 2
-    assert sandbox.xai.requests[0].body == sandbox.xai.requests[1].body
-
-
-def test_unavailable_twice_has_failed_the_turn(sandbox: Sandbox) -> None:
-    sandbox.xai.faults += [faults.AnswerStatus(503), faults.AnswerStatus(500), faults.AnswerStatus(502)]
     (failed,) = events_of(sandbox)
-    assert isinstance(failed, FAILED) and (failed.vendor, failed.turn) == ("language model", 7)
-    assert failed.detail.startswith("500")
-    assert len(sandbox.xai.requests) == 2
+    assert isinstance(failed, FAILED)
+    assert (failed.vendor, failed.turn, failed.refused) == ("language model", 7, refused)
+    assert len(sandbox.xai.requests) == 1, "to ask again is the conversation's decision"
 
 
-def test_a_refusal_is_not_tried_again(sandbox: Sandbox) -> None:
-    sandbox.xai.faults.append(faults.AnswerStatus(403, b'{"code":"x","error":"No credits."}'))
-    (failed,) = events_of(sandbox)
-    assert isinstance(failed, FAILED) and "No credits." in failed.detail
-    assert len(sandbox.xai.requests) == 1
+def test_a_sentence_without_an_end_can_be_taken_as_it_is(sandbox: Sandbox) -> None:
+    sandbox.xai.answer = lambda messages: Answer("We open at nine. Come early and bring")
+    sandbox.xai.faults.append(faults.StallAfter(7))
+    events: list[Any] = []
+    reply = Reply(7, REQUEST, model_at(sandbox), events.append)
+    greenlet = gevent.spawn(reply.run)
+    until(lambda: bool(sandbox.xai.requests) and sandbox.xai.requests[0].tokens_sent >= 7, "the stall")
+    until(lambda: len(events) == 2, "the first sentence")
+    gevent.sleep(0)
+    until(lambda: (reply.flush(), len(events) == 3)[1], "the part")
+    greenlet.kill()
+    assert isinstance(events[-1], ev.SentenceReady) and events[-1].text.startswith("Come early")
 
 
 @pytest.mark.parametrize("fault", [faults.ResetAfter(5), faults.RawAfter(5, b'data: {"error":"overloaded"}\n\n')])
@@ -102,7 +108,7 @@ def test_after_the_first_word_there_is_no_second_try(sandbox: Sandbox, fault: ob
 def test_a_killed_reply_reports_nothing_more_and_hangs_up_on_the_model(sandbox: Sandbox) -> None:
     sandbox.xai.faults.append(faults.StallAfter(5))
     events: list[Any] = []
-    greenlet = gevent.spawn(reply, 7, REQUEST, model_at(sandbox), events.append)
+    greenlet = gevent.spawn(Reply(7, REQUEST, model_at(sandbox), events.append).run)
     until(lambda: len(events) == 2, "the first sentence")
     greenlet.kill()
     until(lambda: sandbox.xai.requests[0].cancelled, "the end of the request")

@@ -19,12 +19,15 @@ from config.agents import Agent
 from voice import registry, tools
 from voice.call_log import CallLog
 from voice.core import events as ev
-from voice.core.conversation import Conversation, Rules
+from voice.core.conversation import Conversation
 from voice.core.endpointing import Endpointing
+from voice.core.rules import Rules
+from voice.core.sentences import split
 from voice.errors import CallerStreamError, CallRefused, VendorError
 from voice.readers import Ear, read_caller, read_synthesizer, read_transcriber
-from voice.reply import reply
+from voice.reply import Reply
 from voice.wires.caller import Caller, Started, StreamClosed
+from voice.wires.clips import Clips, Voice
 from voice.wires.language_model import LanguageModel, Request
 from voice.wires.synthesizer import KEEP_ALIVE_S, Synthesizer
 from voice.wires.telephone import Telephone
@@ -44,11 +47,15 @@ class Services:
     default_agent: str
     language_model: LanguageModel
     default_model: str
+    fallback_model: str | None
+    """Asked when the first answer is late or fails."""
+    clips: Clips
     telephone: Telephone
     call_log_dir: Path
     new_transcriber: Callable[[str], Transcriber]
     """Takes the name that stands in the log."""
-    new_synthesizer: Callable[[Agent], Synthesizer]
+    new_synthesizer: Callable[[Agent, str], Synthesizer]
+    """Takes the voice to speak with."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,8 @@ class Call:
         self._inbox: Queue[ev.Event] = Queue()
         # By job. Replies come and go, so they have a place of their own.
         self._greenlets: dict[str, gevent.Greenlet] = {}
-        self._replies: dict[int, gevent.Greenlet] = {}
+        self._replies: dict[int, tuple[Reply, gevent.Greenlet]] = {}
+        self._endpointing: Endpointing | None = None
         # No vendor can be configured before `start` tells which agent answers; until then the default one is assumed.
         self._agent_known: "AsyncResult[Agent]" = AsyncResult()
         self._agent = services.agents[services.default_agent]
@@ -80,7 +88,7 @@ class Call:
         # How the call ended, once it has.
         self._end: ev.EndCall | None = None
         self._transcriber = services.new_transcriber(self._name)
-        self._synthesizer = services.new_synthesizer(self._agent)
+        self._synthesizer = services.new_synthesizer(self._agent, self._agent.voice)
 
     def run(self, admit: Callable[[Started], Admission]) -> None:
         """The whole call, on the greenlet that accepted the socket. `admit` raises CallRefused."""
@@ -89,7 +97,7 @@ class Call:
         refusal = ""
         try:
             self._spawn("transcript-reader", read_transcriber, self._transcriber, self._agent_known, self._report)
-            self._spawn("speech-reader", read_synthesizer, self._synthesizer, self._report)
+            self._listen_to(self._synthesizer)
             started = self._caller.wait_for_start()
             conversation = self._start(started, admit(started))
             this.name = f"{self._name} call"
@@ -111,13 +119,13 @@ class Call:
         connection.synthesizer = self._synthesizer
         connection.request_end = lambda reason: self._report(ev.EndRequested(reason))
         connection.kill = lambda: this.kill(block=False)
-        connection.greenlets = lambda: [this, *self._greenlets.values(), *self._replies.values()]
+        connection.greenlets = lambda: [this, *self._children()]
 
     def _start(self, started: Started, admission: Admission) -> Conversation:
         agent = self._services.agents.get(admission.agent)
         if agent is None:
             raise CallRefused(f"no agent {ascii(admission.agent)}")
-        rules = Rules(agent.greeting, agent.apology, agent.turn_taking.barge_in, agent.limits.max_duration_s)
+        rules = _rules(agent)
         conversation = Conversation(rules)
         session = registry.CallSession(
             started.call_sid,
@@ -141,21 +149,37 @@ class Call:
             greenlet.name = f"{self._name} {job}"
         assumed, self._agent = self._agent, agent
         if (agent.voice, agent.language) != (assumed.voice, assumed.language):
-            self._greenlets["speech-reader"].kill(block=False)
-            self._synthesizer.shutdown()
-            self._synthesizer = self._connection.synthesizer = self._services.new_synthesizer(agent)
-            self._spawn("speech-reader", read_synthesizer, self._synthesizer, self._report)
+            self._change_voice(agent.voice)
         self._agent_known.set(agent)
+
+    def _change_voice(self, voice: str) -> None:
+        """Voice and language are fixed for a synthesizer's socket: a new one takes its place."""
+        self._greenlets["speech-reader"].kill(block=False)
+        self._synthesizer.shutdown()
+        self._synthesizer = self._connection.synthesizer = self._services.new_synthesizer(self._agent, voice)
+        self._listen_to(self._synthesizer)
+
+    def _listen_to(self, synthesizer: Synthesizer) -> None:
+        def report(event: ev.Event) -> None:
+            # The death throes of one that was replaced are no news.
+            if synthesizer is self._synthesizer:
+                self._report(event)
+
+        self._spawn("speech-reader", read_synthesizer, synthesizer, report)
 
     def _spawn(self, job: str, run: Callable[..., None], *args: Any) -> None:
         greenlet = self._greenlets[job] = gevent.spawn(run, self._name, *args)
         greenlet.name = f"{self._name} {job}"
 
+    def _children(self) -> list[gevent.Greenlet]:
+        return [*self._greenlets.values(), *(greenlet for _, greenlet in self._replies.values())]
+
     # The conversation
 
     def _converse(self, conversation: Conversation) -> None:
-        endpointing = None if self._transcriber.detects_speech else Endpointing(self._agent.turn_taking.silence_ms)
-        ear = Ear(self._transcriber, endpointing, self._report)
+        if not self._transcriber.detects_speech:
+            self._endpointing = Endpointing(self._agent.turn_taking.silence_ms)
+        ear = Ear(self._transcriber, self._endpointing, self._report)
         self._spawn("caller-reader", read_caller, self._caller, ear, self._report)
         start = time.monotonic()
         self._report(ev.StreamStarted())
@@ -200,17 +224,34 @@ class Call:
                 self._write(self._caller.clear)
             case ev.Speak():
                 self._write(self._synthesizer.speak, action.turn, action.text)
+            case ev.SpeakKnown():
+                self._speak_known(action.turn, action.text)
             case ev.FinishSpeech():
                 self._write(self._synthesizer.finish, action.turn)
             case ev.CloseSpeech() | ev.StopSpeaking():
                 self._write(self._synthesizer.close, action.turn)
+            case ev.UseFallbackVoice():
+                self._change_voice(self._agent.fallback_voice or self._agent.voice)
+            case ev.WaitForSilence():
+                if self._endpointing:
+                    self._endpointing.silence_ms = action.silence_ms
+            case ev.CommitUtterance():
+                self._transcriber.commit_with_next_audio()
             case ev.StartReply():
-                self._start_reply(action.turn, conversation)
+                self._start_reply(action, conversation)
             case ev.CancelReply():
-                if greenlet := self._replies.pop(action.turn, None):
-                    greenlet.kill(block=False)
+                self._cancel_reply(action.turn)
+            case ev.FlushReply():
+                if action.turn in self._replies:
+                    self._replies[action.turn][0].flush()
+            case ev.RunTool():
+                self._spawn(f"tool-{action.call_id}", self._run_tool, action)
             case ev.RecordTurn():
                 _log.info("%s: %s", self._name, _turn_line(action))
+            case ev.RecordDelay():
+                _log.warning("%s: turn %d: %s late, %s", self._name, action.turn, action.stage, action.remedy)
+            case ev.RecordWaste():
+                _log.info("%s: turn %d: %d characters thrown away", self._name, action.turn, action.characters)
             case ev.EndCall():
                 self._end = action
 
@@ -223,27 +264,63 @@ class Call:
         except StreamClosed as error:
             self._report(ev.StreamLost(str(error)))
 
-    def _start_reply(self, turn: int, conversation: Conversation) -> None:
-        agent = self._agent
+    def _speak_known(self, turn: int, text: str) -> None:
+        voice = _voice(self._agent)
+        if clip := self._services.clips.get(voice, text):
+            self._report(ev.SpeechArrived(turn, clip.audio, clip.alignment))
+            self._report(ev.SpeechFinished(turn))
+            return
+        for sentence in split(text):
+            self._write(self._synthesizer.speak, turn, sentence)
+        # For the next call; on a greenlet of its own, which outlives this one.
+        gevent.spawn(self._services.clips.fetch, voice, text)
+
+    def _start_reply(self, action: ev.StartReply, conversation: Conversation) -> None:
+        self._cancel_reply(action.turn)
+        agent, services = self._agent, self._services
+        model = agent.model or services.default_model
+        history = conversation.transcript.messages(action.caller)
         request = Request(
             call_sid=self._name,
-            model=agent.model or self._services.default_model,
-            messages=[{"role": "system", "content": agent.instructions}, *conversation.transcript.messages()],
-            tools=tools.schemas(agent.tools),
+            model=services.fallback_model if action.attempt > 1 and services.fallback_model else model,
+            messages=[{"role": "system", "content": agent.instructions}, *history],
+            tools=tools.schemas(agent.tools) if action.tools else (),
             temperature=agent.temperature,
             max_tokens=agent.max_tokens,
         )
-        greenlet = self._replies[turn] = gevent.spawn(self._reply, turn, request)
-        greenlet.name = f"{self._name} reply-{turn}"
 
-    def _reply(self, turn: int, request: Request) -> None:
+        def report(event: ev.Event) -> None:
+            # What a cancelled reply still has to say is no news.
+            if self._replies.get(action.turn, (None,))[0] is reply:
+                self._report(event)
+
+        reply = Reply(action.turn, request, services.language_model, report)
+        greenlet = gevent.spawn(self._reply, action.turn, reply, report)
+        greenlet.name = f"{self._name} reply-{action.turn}"
+        self._replies[action.turn] = reply, greenlet
+
+    def _reply(self, turn: int, reply: Reply, report: Callable[[ev.Event], None]) -> None:
         try:
-            reply(turn, request, self._services.language_model, self._report)
+            reply.run()
         except Exception:
             _log.exception("%s: reply-%d failed", self._name, turn)
-            self._report(ev.VendorFailed("language model", "an error of ours", turn))
+            report(ev.VendorFailed("language model", "an error of ours", turn))
         finally:
-            self._replies.pop(turn, None)
+            if self._replies.get(turn, (None,))[0] is reply:
+                del self._replies[turn]
+
+    def _cancel_reply(self, turn: int) -> None:
+        if turn in self._replies:
+            _, greenlet = self._replies.pop(turn)
+            greenlet.kill(block=False)
+
+    def _run_tool(self, name: str, action: ev.RunTool) -> None:
+        try:
+            result = tools.run(action.name, action.arguments)
+        except Exception:
+            _log.exception("%s: the tool %s failed", name, ascii(action.name))
+            result = '{"error": "the tool failed"}'
+        self._report(ev.ToolFinished(action.turn, action.call_id, result))
 
     # The end
 
@@ -251,7 +328,7 @@ class Call:
         """Whatever has happened, this is the only way out; every step is tried even if the one before it failed."""
         self._connection.state = registry.State.CLOSING
         caller_reader = self._greenlets.pop("caller-reader", None)
-        for greenlet in (*self._greenlets.values(), *self._replies.values()):
+        for greenlet in self._children():
             greenlet.kill(block=False)
         try:
             self._transcriber.shutdown()
@@ -298,6 +375,33 @@ class Call:
             sum(self._caller.skipped.values()),
             self._transcriber.dropped_bytes,
         )
+
+
+def _rules(agent: Agent) -> Rules:
+    taking, words = agent.turn_taking, agent.phrases
+    return Rules(
+        greeting=agent.greeting,
+        apology=agent.apology,
+        goodbye=words.goodbye,
+        filler=words.filler,
+        not_understood=words.not_understood,
+        idle_prompt=words.idle_prompt,
+        time_warning=words.time_warning,
+        language=agent.language,
+        barge_in=taking.barge_in,
+        backchannels=taking.backchannels,
+        preemptive=taking.preemptive,
+        silence_ms=taking.silence_ms,
+        max_silence_ms=max(taking.silence_ms, taking.max_silence_ms),
+        idle_prompt_s=agent.limits.idle_prompt_s,
+        idle_prompts=agent.limits.idle_prompts,
+        max_duration_s=agent.limits.max_duration_s,
+    )
+
+
+def _voice(agent: Agent) -> Voice:
+    chosen = ((name, value) for name, value in vars(agent.voice_settings).items() if value is not None)
+    return Voice(agent.voice, agent.language, tuple(chosen))
 
 
 def _head(session: registry.CallSession) -> dict[str, str]:

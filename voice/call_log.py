@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 
 from voice.core import call_log
-from voice.core.conversation import Rules
 from voice.core.events import Action, Event
+from voice.core.rules import Rules
 
 _log = logging.getLogger("voice.call_log")
 

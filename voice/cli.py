@@ -53,10 +53,11 @@ def demo(wav: Path, port: int) -> None:
     show_default=True,
     help="The pace of the stand-ins.",
 )
+@click.option("--preemptive", is_flag=True, help="The agent thinks before the final transcript.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="[default: bench/<date>.json]")
-def bench(calls: int, turns: int, seed: int, delays: str, json_path: Path | None) -> None:
+def bench(calls: int, turns: int, seed: int, delays: str, preemptive: bool, json_path: Path | None) -> None:
     """Place many calls at once to one worker on one core; exit 1 if any turn, word or byte was lost."""
     from voice.sandbox.bench import Plan, run
 
     path = json_path or Path("bench") / time.strftime("%Y-%m-%dT%H-%M-%S.json")
-    sys.exit(run(Plan(calls, turns, seed, fast=delays == "fast"), path))
+    sys.exit(run(Plan(calls, turns, seed, preemptive, delays == "fast"), path))

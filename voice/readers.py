@@ -12,7 +12,7 @@ from gevent.event import AsyncResult
 from config.agents import Agent
 from voice.core import events as ev
 from voice.core.endpointing import Endpointing, Speech
-from voice.errors import CallerStreamError, VendorError, VendorUnavailable
+from voice.errors import CallerStreamError, VendorError, VendorRefused, VendorUnavailable
 from voice.wires.caller import Caller, Digit, Mark, Media, Stopped, StreamClosed
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.transcriber import Transcriber
@@ -92,7 +92,7 @@ def read_synthesizer(name: str, synthesizer: Synthesizer, report: Report) -> Non
         for event in synthesizer.events():
             report(event)
     except VendorError as error:
-        report(ev.VendorFailed("synthesizer", error.detail))
+        report(ev.VendorFailed("synthesizer", error.detail, refused=isinstance(error, VendorRefused)))
     except Exception:
         _log.exception("%s: the speech-reader failed", name)
         report(ev.VendorFailed("synthesizer", _OURS))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.agents import DEFAULT_APOLOGY, Agent, Limits, TurnTaking, VoiceSettings, agent_for, load_agents
+from config.agents import DEFAULT_APOLOGY, Agent, Limits, Phrases, TurnTaking, VoiceSettings, agent_for, load_agents
 from config.faults import ConfigError
 from config.settings import AGENTS_DIR
 from config.start import load
@@ -48,7 +48,7 @@ def test_three_keys_are_enough(tmp_path: Path) -> None:
     assert (desk.apology, desk.language, desk.model, desk.temperature) == (DEFAULT_APOLOGY, "en", None, 0.6)
     assert (desk.max_tokens, desk.keywords, desk.tools, desk.numbers) == (300, (), (), ())
     assert desk.voice_settings == VoiceSettings(None, None, None)
-    assert (desk.turn_taking, desk.limits) == (TurnTaking("on_speech", 600), Limits(1800))
+    assert (desk.turn_taking, desk.limits) == (TurnTaking(silence_ms=600), Limits(1800))
 
 
 def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
@@ -64,6 +64,7 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         apology = "Sorry."
         language = "de"
         voice = "abc123"
+        fallback_voice = "def456"
         model = "grok-4.3"
         temperature = 0
         max_tokens = 40
@@ -75,9 +76,20 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         speed = 0.7
         [turn_taking]
         barge_in = "off"
+        backchannels = ["go on"]
+        preemptive = "speak"
         silence_ms = 200
+        max_silence_ms = 900
         [limits]
         max_duration_s = 14400
+        idle_prompt_s = 7.5
+        idle_prompts = 0
+        [phrases]
+        goodbye = "Bye."
+        filler = "Hold on."
+        not_understood = "Pardon?"
+        idle_prompt = "Hello?"
+        time_warning = "One minute."
         """,
     )
     assert desk == Agent(
@@ -94,8 +106,10 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         keywords=("AC-42", "Müller"),
         tools=("hang_up",),
         voice_settings=VoiceSettings(0.0, 1.0, 0.7),
-        turn_taking=TurnTaking("off", 200),
-        limits=Limits(14400),
+        turn_taking=TurnTaking("off", ("go on",), "speak", 200, 900),
+        limits=Limits(14400, 7.5, 0),
+        phrases=Phrases("Bye.", "Hold on.", "Pardon?", "Hello?", "One minute."),
+        fallback_voice="def456",
     )
 
 
@@ -141,7 +155,10 @@ def test_the_number_chooses_the_agent(tmp_path: Path) -> None:
         ("[voice_settings]\nstability = 1.1", "voice_settings.stability is 1.1; allowed: a number from 0 to 1"),
         ("[voice_settings]\nsimilarity_boost = -0.1", "voice_settings.similarity_boost is -0.1"),
         ("[voice_settings]\nspeed = 1.3", "voice_settings.speed is 1.3; allowed: a number from 0.7 to 1.2"),
-        ('[turn_taking]\nbarge_in = "of"', "turn_taking.barge_in is 'of' (did you mean off?); allowed: on_speech, off"),
+        (
+            '[turn_taking]\nbarge_in = "of"',
+            "turn_taking.barge_in is 'of' (did you mean off?); allowed: on_speech, on_words, off",
+        ),
         ("[turn_taking]\nbarge_in = false", "turn_taking.barge_in is False"),
         ("[turn_taking]\nsilence_ms = 199", "turn_taking.silence_ms is 199; allowed: a whole number from 200 to 3000"),
         ("[limits]\nmax_duration_s = 9", "limits.max_duration_s is 9; allowed: a whole number from 10 to 14400"),

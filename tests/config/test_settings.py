@@ -60,6 +60,7 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "OPENAI_AUDIO_FORMAT": "pcm24k",
         "XAI_BASE_URL": "http://127.0.0.1:9300/v1",
         "XAI_MODEL": "grok-4.3",
+        "XAI_FALLBACK_MODEL": "grok-4.20-non-reasoning",
         "ELEVENLABS_BASE_URL": "ws://127.0.0.1:9400",
         "ELEVENLABS_MODEL": "eleven_multilingual_v2",
         "MAX_CALLS": "7",
@@ -70,6 +71,7 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "DEFAULT_AGENT": "night-desk_2",
         "AGENTS_DIR": "elsewhere/agents",
         "CALL_LOG_DIR": "/var/lib/voice",
+        "CLIPS_DIR": "/var/lib/clips",
     }
     settings = Settings.from_env(given)
     assert {field.name.upper() for field in fields(settings)} == set(given)

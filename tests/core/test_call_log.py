@@ -108,17 +108,17 @@ def test_a_recorded_call_replays_to_the_same_actions() -> None:
 
 def test_a_difference_names_its_line_and_shows_both() -> None:
     lines = recorded()
-    place = next(n for n, line in enumerate(lines) if '"Speak"' in line)
+    place = next(n for n, line in enumerate(lines) if '"SpeakKnown"' in line)
     lines[place] = lines[place].replace("Hello.", "Goodbye.")
     (difference,) = replay(lines).differences
     assert (difference.line, difference.event) == (2, ev.StreamStarted())
-    assert ev.Speak(1, "Goodbye.") in difference.logged
-    assert ev.Speak(1, "Hello.") in difference.replayed
+    assert ev.SpeakKnown(1, "Goodbye. How can I help?") in difference.logged
+    assert ev.SpeakKnown(1, "Hello. How can I help?") in difference.replayed
 
 
 def test_an_action_too_many_and_one_too_few_are_differences() -> None:
     lines = recorded()
-    place = next(n for n, line in enumerate(lines) if '"Speak"' in line)
+    place = next(n for n, line in enumerate(lines) if '"SpeakKnown"' in line)
     assert len(replay(lines[:place] + lines[place + 1 :]).differences) == 1
     assert len(replay([*lines[: place + 1], *lines[place:]]).differences) == 1
 

@@ -16,9 +16,9 @@ from voice.sandbox.bench_integrity import AudioFaults, audio_faults
 from voice.sandbox.bench_machine import Moment
 from voice.sandbox.bench_observed import Final, Observed, PhoneSide, Request, Speech
 from voice.sandbox.bench_script import (
-    AGENT,
     GREETING,
     Part,
+    agent_file,
     answer,
     first_sentence_tokens,
     parts,
@@ -290,4 +290,4 @@ def test_five_calls_at_once_are_sound(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert found["latency"]["sum"]["count"] >= 5, told
     assert found["barge_in"]["count"] >= 1, told
     assert os.sched_getaffinity(0) == allowed
-    assert "silence_ms = 600" in AGENT, "the figures count 30 frames of silence"
+    assert "silence_ms = 600" in agent_file(False), "the figures count 30 frames of silence"

@@ -14,7 +14,8 @@ from typing import Any, get_args
 
 from voice.core import events as ev
 from voice.core.audio import Audio
-from voice.core.conversation import Conversation, Rules
+from voice.core.conversation import Conversation
+from voice.core.rules import Rules
 
 _CLASSES: dict[str, Any] = {c.__name__: c for c in (*get_args(ev.Event), *get_args(ev.Action))}
 

@@ -1,338 +1,289 @@
 """What happens in a call and what to do about it: events in, actions out. No socket, no clock, no greenlet, no chance.
 
-Run by the call greenlet alone. Three parties act when they like (the caller, the transcriber, the reply), and
-every rule about two of them acting at once is in this file. The agent has the floor while `_turn` is set.
+Run by the call greenlet alone. Two sides take note of what happens, the caller's (Listening) and the agent's
+(Delivery); after every event `_decide` looks at both. Each rule about who may speak stands there, once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Literal
-
 from voice.core import events as ev
-from voice.core.sentences import split
+from voice.core.agenda import Agenda, Deadline
+from voice.core.delivery import GOODBYE_WAIT_S, Delivery
+from voice.core.listening import Listening
+from voice.core.rules import Rules
 from voice.core.transcript import Transcript
 from voice.core.turn import Turn
-from voice.core.utterances import Utterances
+from voice.core.words import bare
 
-TRANSCRIPT_WAIT_S = 3.0
-"""A final transcript comes 0.7 to 1.7 s after the end of speech (measured on the live service); later is too late."""
-SPEECH_WAIT_S = 5.0
-"""A synthesizer that was given text and returns no sound for so long has failed."""
-HANG_UP_TOOL = "hang_up"
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What of an agent the conversation needs to know; the first line of a call's log holds it."""
-
-    greeting: str
-    apology: str
-    barge_in: Literal["on_speech", "off"] = "on_speech"
-    max_duration_s: float = 1800
-
-
-class Deadline(Enum):
-    TRANSCRIPT = auto()
-    REFILL = auto()
-    MARK = auto()
-    SPEECH = auto()
-    DURATION = auto()
+WORDS_WAIT_S = 0.9
+"""A caller who stopped the agent and then says no word has not meant to."""
+_A_NOISE_MS = 400
+"""What is shorter and has brought no word by its end is taken for a noise at once."""
 
 
 class Conversation:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.transcript = Transcript()
-        self.caller_speaking = False
-        self._utterances = Utterances()
-        self._turn: Turn | None = None
-        self._turns = 0
-        # Set once the call is to end: at once, or when the turn that says so has been heard.
+        self._agenda = Agenda()
+        self._listening = Listening(rules, self._agenda)
+        self._delivery = Delivery(rules, self.transcript, self._agenda)
+        # Set once the call is to end, when the turn that says so has been heard.
         self._ending: ev.EndCall | None = None
         self.ended = False
-        self._deadlines: dict[Deadline, float] = {}
-        self._speech_end: float | None = None
-        self._stopped: float | None = None
-        self._actions: list[ev.Action] = []
-        self._now = 0.0
+        self._idle_prompts = 0
+        self._warns = False
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """The actions to perform, in order. `now` is in seconds since the call's start and never goes back."""
         if self.ended:
             return []
-        self._now, self._actions = now, []
+        actions = self._agenda.begin(now)
         self._dispatch(event)
-        return self._actions
+        if not self.ended:
+            self._decide()
+        return actions
 
     @property
     def deadline(self) -> float | None:
         """When to hand in a DeadlinePassed, unless something happens before."""
-        return None if self.ended else min(self._deadlines.values(), default=None)
+        return None if self.ended else self._agenda.next
 
     @property
     def floor(self) -> str:
         """Who may speak: caller, agent or nobody."""
-        return "caller" if self.caller_speaking else "agent" if self._turn else "nobody"
+        return "caller" if self._listening.speaking else "agent" if self._delivery.turn else "nobody"
 
     @property
     def turn(self) -> int:
         """The number of the latest turn; 0 before the greeting."""
-        return self._turns
+        return self._delivery.count
 
     def _dispatch(self, event: ev.Event) -> None:
         match event:
             case ev.StreamStarted():
                 self._greet()
-            case ev.CallerStartedSpeaking():
-                self._caller_started()
-            case ev.CallerStoppedSpeaking():
-                self._caller_stopped(event.silence_ms)
-            case ev.UtteranceCommitted():
-                self._utterances.committed(event.item)
-            case ev.TranscriptExtended():
-                self._utterances.extended(event.item, event.text)
-            case ev.TranscriptFinished():
-                self._utterances.finished(event.item, event.text)
-                self._answer()
-            case ev.TranscriptFailed():
-                self._utterances.failed(event.item)
-                self._answer()
-            case ev.MarkReturned() | ev.SpeechArrived() | ev.SpeechFinished():
-                self._sound(event)
+            case (
+                ev.CallerStartedSpeaking()
+                | ev.CallerStoppedSpeaking()
+                | ev.UtteranceCommitted()
+                | ev.TranscriptExtended()
+                | ev.TranscriptFinished()
+                | ev.TranscriptFailed()
+                | ev.DigitPressed()
+            ):
+                self._heard(event)
             case ev.ReplyStarted() | ev.SentenceReady() | ev.ToolCalled() | ev.ReplyFinished():
-                self._reply(event)
+                self._delivery.reply(event)
+            case ev.ToolFinished():
+                self._delivery.tool_finished(event)
+            case ev.MarkReturned() | ev.SpeechArrived() | ev.SpeechFinished():
+                self._delivery.sound(event)
             case ev.VendorFailed():
                 self._vendor_failed(event)
             case ev.CallerHungUp():
-                self._end("completed", "caller-hung-up")
+                self._end(ev.EndCall("completed", "caller-hung-up"))
             case ev.StreamLost():
-                self._end("lost", "stream-lost")
+                self._end(ev.EndCall("lost", "stream-lost"))
             case ev.EndRequested():
-                self._end("completed", event.reason)
+                self._end(ev.EndCall("completed", event.reason))
             case ev.DeadlinePassed():
                 self._deadline_passed()
-            case ev.DigitPressed() | ev.TranscriberReady() | ev.SynthesizerReady():
+            case ev.TranscriberReady() | ev.SynthesizerReady():
                 pass
 
-    # The caller
-
     def _greet(self) -> None:
-        self._deadlines[Deadline.DURATION] = self._now + self.rules.max_duration_s
-        self._say(self.rules.greeting)
+        limit = self.rules.max_duration_s
+        self._agenda.set(Deadline.DURATION, self._agenda.now + limit)
+        if limit > 3 * self.rules.warning_s:
+            self._agenda.set(Deadline.WARNING, self._agenda.now + limit - self.rules.warning_s)
+        self._delivery.say(self.rules.greeting)
 
-    def _caller_started(self) -> None:
-        self.caller_speaking = True
-        self._utterances.started()
-        turn = self._turn
-        # A turn that the caller has not begun to hear is given up for any word more: it would answer half a question.
-        if turn and not turn.firm and (self.rules.barge_in == "on_speech" or not turn.playout.started):
-            self._interrupt(turn)
+    # The caller makes a sound
 
-    def _caller_stopped(self, silence_ms: int) -> None:
-        self.caller_speaking = False
-        self._utterances.stopped()
-        self._stopped, self._speech_end = self._now, self._now - silence_ms / 1000
-        self._deadlines[Deadline.TRANSCRIPT] = self._now + TRANSCRIPT_WAIT_S
-        self._answer()
-
-    def _answer(self) -> None:
-        """Begin the agent's turn, if it is time: nobody has the floor and all the caller said is known."""
-        if not self._utterances.awaited:
-            self._deadlines.pop(Deadline.TRANSCRIPT, None)
-        if self._turn or self.caller_speaking or not self._utterances.settled:
-            return
-        words = self._utterances.take()
-        if not words:
-            return
-        self.transcript.caller_said(words)
-        turn = self._open_turn(words)
-        turn.times = ev.TurnTimes(speech_end=self._speech_end, stopped=self._stopped, transcript=self._now)
-        self._do(ev.StartReply(turn.number))
-
-    # The agent
-
-    def _say(self, text: str, firm: bool = False) -> None:
-        """A turn whose words are known already; a firm one is not stopped by the caller's speech."""
-        turn = self._open_turn("")
-        turn.reply_done, turn.firm = True, firm
-        for sentence in split(text):
-            self._speak(turn, sentence)
-        self._do(ev.FinishSpeech(turn.number))
-
-    def _open_turn(self, caller: str) -> Turn:
-        self._turns += 1
-        self._turn = Turn(self._turns, caller)
-        return self._turn
-
-    def _speak(self, turn: Turn, text: str) -> None:
-        turn.say(text)
-        self._deadlines.setdefault(Deadline.SPEECH, self._now + SPEECH_WAIT_S)
-        self._do(ev.Speak(turn.number, text))
-
-    def _reply(self, event: ev.ReplyStarted | ev.SentenceReady | ev.ToolCalled | ev.ReplyFinished) -> None:
-        turn = self._current(event.turn)
-        if not turn:
-            return
+    def _heard(self, event: ev.Event) -> None:
+        self._listening.handle(event)
+        turn = self._delivery.turn
         match event:
-            case ev.ReplyStarted():
-                turn.reached("first_token", self._now)
-            case ev.SentenceReady():
-                turn.reached("first_sentence", self._now)
-                self._speak(turn, event.text)
-            case ev.ToolCalled() if event.name == HANG_UP_TOOL:
-                self._ending = ev.EndCall("completed", "agent-hung-up")
-            case ev.ReplyFinished() if not turn.said and not self._ending:
-                self._vendor_failed(ev.VendorFailed("language model", "it answered nothing", turn.number))
-            case ev.ReplyFinished():
-                turn.reply_done = True
-                self._finish_speech(turn)
+            case ev.CallerStartedSpeaking() if turn and not turn.firm:
+                if not turn.playout.started:
+                    self._delivery.hold(turn)
+                elif self.rules.barge_in == "on_speech":
+                    self._delivery.suspend()
+            case ev.DigitPressed() if turn and not turn.firm:
+                self._delivery.suspend()
+                self._delivery.abandon()
+            case ev.CallerStoppedSpeaking() if self._delivery.suspended:
+                wait = 0.0 if self._listening.spoke_ms < _A_NOISE_MS and not self._listening.words else WORDS_WAIT_S
+                self._agenda.set(Deadline.WORDS, self._agenda.now + wait)
 
-    def _finish_speech(self, turn: Turn) -> None:
-        if turn.said:
-            self._do(ev.FinishSpeech(turn.number))
-            if turn.spoken:
-                self._close_speech(turn)
-        self._advance(turn)
+    # What now: the rules about who may speak
 
-    def _close_speech(self, turn: Turn) -> None:
-        turn.closed = True
-        self._do(ev.CloseSpeech(turn.number))
-
-    # The sound of the agent
-
-    def _sound(self, event: ev.MarkReturned | ev.SpeechArrived | ev.SpeechFinished) -> None:
-        turn = self._current(event.turn)
-        if not turn:
+    def _decide(self) -> None:
+        self._take_notice_of_failure()
+        if self.ended:
             return
-        match event:
-            case ev.SpeechArrived():
-                turn.reached("first_audio", self._now)
-                self._deadlines.pop(Deadline.SPEECH, None)
-                turn.playout.add(event.audio, event.alignment)
-                # Let go only when sound has come after the last text: earlier, the service may drop that text.
-                if turn.reply_done and not turn.closed:
-                    self._close_speech(turn)
-            case ev.SpeechFinished():
-                turn.speech_done = True
-            case ev.MarkReturned():
-                self._first_heard(turn, event.position_ms)
-                turn.playout.mark_returned(event.position_ms, self._now)
-        self._advance(turn)
+        if self._delivery.hung_up:
+            self._end(ev.EndCall("completed", "agent-hung-up"))
+            return
+        turn = self._delivery.turn
+        if turn and not turn.firm:
+            self._decide_in_turn(turn)
+        elif self._delivery.suspended:
+            self._decide_interruption(self._delivery.suspended)
+        if not self._delivery.turn and not self._delivery.suspended:
+            self._decide_without_turn()
+        self._watch_for_silence()
 
-    def _first_heard(self, turn: Turn, position_ms: int) -> None:
-        turn.reached("heard", self._now - position_ms / 1000)
+    def _decide_in_turn(self, turn: Turn) -> None:
+        """The agent has the floor or is about to take it."""
+        if not turn.confirmed:
+            self._decide_unconfirmed(turn)
+        elif self._listening.words and self._listening.means_to_speak and not turn.playout.started:
+            # It would answer half of what the caller has to say.
+            self._delivery.give_up()
+        elif self._listening.words and self._listening.means_to_speak and self.rules.barge_in != "off":
+            self._delivery.suspend()
+            self._delivery.abandon()
+        elif not self._listening.speaking and not self._listening.awaited:
+            if not self._listening.means_to_speak:
+                self._listening.take()
+            if turn.held:
+                self._delivery.release(turn)
 
-    def _advance(self, turn: Turn) -> None:
-        """Hand over what is due, and close the turn when all of it has been heard."""
-        for audio, position_ms in turn.playout.take(self._now):
-            self._do(ev.PlayAudio(turn.number, audio))
-            self._do(ev.SendMark(turn.number, position_ms))
-        # A refill that is due and took nothing waits for a mark: the caller's side is behind the clock.
-        refill_at = turn.playout.refill_at
-        self._set(Deadline.REFILL, refill_at if refill_at is not None and refill_at > self._now else None)
-        self._set(Deadline.MARK, turn.playout.overdue_at)
-        if turn.over:
-            self._close_turn(turn)
-        elif turn.said and turn.playout.over:
-            self._deadlines.setdefault(Deadline.SPEECH, self._now + SPEECH_WAIT_S)
+    def _decide_unconfirmed(self, turn: Turn) -> None:
+        """It answers words that may not be all, or not the right ones."""
+        same = bare(self._listening.words) == bare(turn.caller)
+        if self._listening.speaking:
+            if not same:
+                self._delivery.give_up()
+        elif self._listening.settled:
+            if same:
+                words = self._listening.take()
+                self.transcript.caller_said(words)
+                self._delivery.confirm(turn, words)
+            else:
+                self._delivery.give_up()
 
-    def _interrupt(self, turn: Turn) -> None:
-        """The turn is taken from the agent: stop everything of it; only what was heard of it was said."""
-        if not turn.reply_done:
-            self._do(ev.CancelReply(turn.number))
-        if turn.said and not turn.speech_done:
-            self._do(ev.StopSpeaking(turn.number))
-        if turn.playout.started:
-            self._do(ev.ClearPlayout())
-        self._ending = None
-        self._record(turn, turn.playout.heard_text(self._now, turn.said), cut=True)
+    def _decide_interruption(self, turn: Turn) -> None:
+        """The caller's voice has stopped the agent: did words follow?"""
+        meant = self._listening.means_to_speak or (self._listening.words and self._delivery.nearly_done(turn))
+        if meant:
+            self._delivery.abandon()
+        elif self._listening.settled and not self._listening.speaking:
+            self._listening.take()
+            self._delivery.resume()
 
-    def _close_turn(self, turn: Turn) -> None:
-        """All of the turn was heard."""
-        self._record(turn, turn.said, cut=False)
+    def _decide_without_turn(self) -> None:
+        listening = self._listening
         if self._ending:
-            self._end(self._ending.result, self._ending.reason)
-        else:
-            # Words that came while the agent spoke and did not stop it.
-            self._answer()
+            self._end(self._ending)
+        elif listening.speaking or listening.typing:
+            pass
+        elif listening.settled:
+            if words := listening.take():
+                self._idle_prompts = 0
+                self.transcript.caller_said(words)
+                self._delivery.answer(words, True, self._times(self._agenda.now))
+        elif listening.awaited and listening.words and self.rules.preemptive != "off":
+            self._answer_preemptively()
+        elif self._warns and not listening.awaited:
+            self._warns = False
+            self._delivery.say(self.rules.time_warning)
 
-    def _record(self, turn: Turn, heard: str, cut: bool) -> None:
-        self._turn = None
-        for deadline in (Deadline.REFILL, Deadline.MARK, Deadline.SPEECH):
-            self._deadlines.pop(deadline, None)
-        self.transcript.agent_said(heard, cut)
-        self._do(ev.RecordTurn(turn.number, turn.caller, heard, cut, turn.times))
+    def _answer_preemptively(self) -> None:
+        if self._agenda.now >= self._listening.steady_at:
+            self._delivery.answer(self._listening.words, False, self._times(None))
+        else:
+            self._agenda.set(Deadline.STEADY, self._listening.steady_at)
+
+    def _times(self, transcript: float | None) -> ev.TurnTimes:
+        return ev.TurnTimes(self._listening.speech_end, self._listening.stopped, transcript)
+
+    def _watch_for_silence(self) -> None:
+        listening, delivery = self._listening, self._delivery
+        busy = listening.speaking or listening.awaited or listening.typing or delivery.turn or delivery.suspended
+        if busy or self.ended:
+            self._agenda.drop(Deadline.IDLE)
+        else:
+            self._agenda.within(Deadline.IDLE, self.rules.idle_prompt_s)
 
     # Trouble and the end
 
     def _vendor_failed(self, event: ev.VendorFailed) -> None:
-        turn = self._turn
-        if event.turn and (not turn or turn.number != event.turn):
-            return
-        reason = f"{event.vendor.replace(' ', '-')}-failed"
+        turn = self._delivery.turn
         if event.vendor == "synthesizer":
-            self._end("failed", reason, apologize=True)
+            self._delivery.synthesizer_failed(event.refused)
+        elif event.vendor == "transcriber":
+            self._delivery.failed = "transcriber"
+        elif turn and turn.number == event.turn:
+            self._delivery.model_failed(turn, event.refused)
+
+    def _take_notice_of_failure(self) -> None:
+        """A vendor is beyond remedy: apologize and end."""
+        vendor, self._delivery.failed = self._delivery.failed, None
+        if vendor is None or (self._ending and self._ending.result == "failed" and vendor != "synthesizer"):
             return
-        if turn and turn.firm:  # the apology is under way
-            return
-        if turn:
-            self._interrupt(turn)
-        self._ending = ev.EndCall("failed", reason)
-        self._say(self.rules.apology, firm=True)
+        end = ev.EndCall("failed", f"{vendor.replace(' ', '-')}-failed", apologize=vendor == "synthesizer")
+        if vendor == "synthesizer":
+            self._end(end)
+        else:
+            self._finish_with(self.rules.apology, end)
+
+    def _finish_with(self, words: str, end: ev.EndCall) -> None:
+        """Say this, and nothing after it."""
+        self._delivery.give_up()
+        self._delivery.abandon()
+        self._ending = end
+        self._agenda.set(Deadline.GOODBYE, self._agenda.now + GOODBYE_WAIT_S)
+        self._delivery.say(words, firm=True)
 
     def _deadline_passed(self) -> None:
-        for deadline in [d for d, at in self._deadlines.items() if at <= self._now]:
-            if not self.ended and self._deadlines.pop(deadline, None) is not None:
-                self._late()[deadline]()
+        # Each once: one that is set anew is for the next time, however near that is.
+        for deadline in self._agenda.due():
+            if not self.ended and self._agenda.has(deadline):
+                self._agenda.drop(deadline)
+                self._late(deadline)
 
-    def _late(self) -> dict[Deadline, Callable[[], None]]:
-        return {
-            Deadline.TRANSCRIPT: self._transcript_late,
-            Deadline.REFILL: self._refill,
-            Deadline.MARK: self._mark_late,
-            Deadline.SPEECH: self._speech_late,
-            Deadline.DURATION: lambda: self._end("completed", "time-limit"),
-        }
+    def _late(self, deadline: Deadline) -> None:
+        match deadline:
+            case Deadline.TRANSCRIPT:
+                if self._listening.transcript_late(self._delivery.count) and self.floor == "nobody":
+                    self._listening.take()
+                    self._delivery.say(self.rules.not_understood)
+            case Deadline.WORDS:
+                if self._delivery.suspended and not self._listening.words and not self._listening.speaking:
+                    self._delivery.resume()
+            case Deadline.KEYPAD:
+                self._listening.keypad_paused()
+            case Deadline.IDLE:
+                self._idle()
+            case Deadline.WARNING:
+                self._warns = True
+            case Deadline.STEADY:
+                pass  # what to do now is decided after every event
+            case Deadline.DURATION:
+                self._finish_with(self.rules.goodbye, ev.EndCall("completed", "time-limit"))
+            case Deadline.GOODBYE:
+                self._goodbye_late()
+            case _:
+                self._delivery.late(deadline)
 
-    def _transcript_late(self) -> None:
-        self._utterances.give_up()
-        self._answer()
+    def _goodbye_late(self) -> None:
+        turn = self._delivery.turn
+        if self._ending:
+            self._end(self._ending)
+        elif turn and turn.hangs_up:
+            self._end(ev.EndCall("completed", "agent-hung-up"))
 
-    def _speech_late(self) -> None:
-        """No sound for text that was handed over: fatal at the start of a turn, the end of it later on."""
-        if self._turn and self._turn.playout.started:
-            self._turn.speech_done = True
-            self._advance(self._turn)
+    def _idle(self) -> None:
+        self._idle_prompts += 1
+        if self._idle_prompts > self.rules.idle_prompts:
+            self._finish_with(self.rules.goodbye, ev.EndCall("completed", "caller-silent"))
         else:
-            self._end("failed", "synthesizer-silent", apologize=True)
+            self._delivery.say(self.rules.idle_prompt)
 
-    def _refill(self) -> None:
-        if self._turn:
-            self._advance(self._turn)
-
-    def _mark_late(self) -> None:
-        if self._turn:
-            self._turn.playout.assume_heard(self._now)
-            self._advance(self._turn)
-
-    def _end(self, result: ev.Result, reason: str, apologize: bool = False) -> None:
-        if turn := self._turn:
-            self._record(turn, turn.playout.heard_text(self._now, turn.said), cut=True)
+    def _end(self, end: ev.EndCall) -> None:
+        self._delivery.abandon()
+        if turn := self._delivery.turn:
+            self._delivery.record_end(turn)
         self.ended = True
-        self._do(ev.EndCall(result, reason, apologize))
-
-    # Helpers
-
-    def _current(self, turn: int) -> Turn | None:
-        """The turn under way, if that is its number: whatever still comes for an older one is refused here."""
-        return self._turn if self._turn and self._turn.number == turn else None
-
-    def _set(self, deadline: Deadline, at: float | None) -> None:
-        if at is None:
-            self._deadlines.pop(deadline, None)
-        else:
-            self._deadlines[deadline] = at
-
-    def _do(self, action: ev.Action) -> None:
-        self._actions.append(action)
+        self._agenda.do(end)

@@ -161,6 +161,8 @@ class VendorFailed:
     detail: str
     turn: int = 0
     """The turn that it failed, 0 when it is of no use to the call any more."""
+    refused: bool = False
+    """Trying again cannot help: a key, a quota, a request that they will not take."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,15 @@ class EndRequested:
     """Somebody outside the conversation wants the call over: the monitor, an operator."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class ToolFinished:
+    turn: int
+    """The turn that called it; it may be over."""
+    call_id: str
+    result: str
+    """What the language model is told; JSON or plain text."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +190,33 @@ class DeadlinePassed:
 
 
 @dataclass(frozen=True)
+class WaitForSilence:
+    """The caller has finished after so much silence; asked for again and again as the words come."""
+
+    silence_ms: int
+
+
+@dataclass(frozen=True)
+class CommitUtterance:
+    """Ask the transcriber once more for the words of an utterance that it owes."""
+
+
+@dataclass(frozen=True)
 class StartReply:
     """Ask the language model for the agent's next turn, from the transcript as it is now."""
+
+    turn: int
+    caller: str = ""
+    """Words of the caller that are not in the transcript yet, because they are not final."""
+    attempt: int = 1
+    """From the second on the fallback model is asked, if there is one."""
+    tools: bool = True
+    """Whether tools may be offered."""
+
+
+@dataclass(frozen=True)
+class FlushReply:
+    """Take what the model has written of a sentence so far as one: its end does not come."""
 
     turn: int
 
@@ -194,6 +230,28 @@ class CancelReply:
 class Speak:
     turn: int
     text: str
+
+
+@dataclass(frozen=True)
+class SpeakKnown:
+    """Speak words that are the same in many calls: from the store of clips, if they are there."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True)
+class UseFallbackVoice:
+    """The synthesizer stays silent: connect to it anew, with the agent's fallback voice if it has one."""
+
+
+@dataclass(frozen=True)
+class RunTool:
+    turn: int
+    call_id: str
+    name: str
+    arguments: str
+    """JSON, as the model wrote it."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +321,24 @@ class RecordTurn:
 
 
 @dataclass(frozen=True)
+class RecordWaste:
+    """A reply was made and thrown away unheard: what it cost."""
+
+    turn: int
+    characters: int
+    """Of text given to the synthesizer."""
+
+
+@dataclass(frozen=True)
+class RecordDelay:
+    """A stage was late, and what was done about it."""
+
+    turn: int
+    stage: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class EndCall:
     result: Result
     reason: str
@@ -293,12 +369,19 @@ Event = (
     | SpeechFinished
     | VendorFailed
     | EndRequested
+    | ToolFinished
     | DeadlinePassed
 )
 Action = (
-    StartReply
+    WaitForSilence
+    | CommitUtterance
+    | StartReply
     | CancelReply
+    | FlushReply
+    | RunTool
     | Speak
+    | SpeakKnown
+    | UseFallbackVoice
     | FinishSpeech
     | CloseSpeech
     | StopSpeaking
@@ -306,5 +389,7 @@ Action = (
     | SendMark
     | ClearPlayout
     | RecordTurn
+    | RecordWaste
+    | RecordDelay
     | EndCall
 )

@@ -7,7 +7,7 @@ Positions are milliseconds from the turn's first sound; times are seconds since 
 
 from collections import deque
 
-from voice.core.audio import Audio, split
+from voice.core.audio import Audio, cut, split
 from voice.core.events import Alignment
 
 AHEAD_MS = 2000
@@ -21,6 +21,8 @@ class Playout:
     def __init__(self) -> None:
         self._waiting: deque[Audio] = deque()
         self._waiting_ms = 0.0
+        # Pieces handed over that may not have been heard to their end, each with that end.
+        self._sent: deque[tuple[Audio, float]] = deque()
         # End of each piece handed over whose mark has not come back.
         self._marks: deque[int] = deque()
         self._sent_ms = 0.0
@@ -52,6 +54,7 @@ class Playout:
             piece = self._waiting.popleft()
             self._waiting_ms -= piece.ms
             self._sent_ms += piece.ms
+            self._sent.append((piece, self._sent_ms))
             self._marks.append(int(self._sent_ms))
             taken.append((piece, int(self._sent_ms)))
         return taken
@@ -65,13 +68,16 @@ class Playout:
         self._anchor, self._anchor_ms = now, max(self.heard_ms(now), float(position_ms))
         while self._marks and self._marks[0] <= position_ms:
             self._marks.popleft()
+        while self._sent and self._sent[0][1] < position_ms + 1:
+            self._sent.popleft()
 
     def assume_heard(self, now: float) -> None:
         """The marks do not come: believe the clock from now on."""
         self._marks_come = False
         heard = self.heard_ms(now)
         self._anchor, self._anchor_ms = now, heard
-        while self._marks and self._marks[0] <= heard:
+        # A hair's breadth early: a mark that is due now must not be due for ever by rounding.
+        while self._marks and self._marks[0] <= heard + 1:
             self._marks.popleft()
 
     def heard_ms(self, now: float) -> float:
@@ -81,11 +87,26 @@ class Playout:
 
     def heard_text(self, now: float, said: str) -> str:
         """The whole words heard so far. `said` is the turn's text, for a synthesizer that gave no alignment."""
-        heard = self.heard_ms(now)
+        # Positions are rounded down, audio is cut at multiples of 3 bytes.
+        heard = self.heard_ms(now) + 0.5
         if not self._letters:
             return _whole_words(said, int(len(said) * heard / self.total_ms) if self.total_ms else 0)
         text = "".join(char for char, _ in self._letters)
         return _whole_words(text, sum(1 for _, end in self._letters if end <= heard))
+
+    def rewind(self, now: float) -> None:
+        """What was handed over has been cleared: all that was not heard waits again, from the very place on."""
+        heard = self.heard_ms(now)
+        unheard = []
+        for piece, end in self._sent:
+            if end > heard + 1:
+                unheard.append(cut(piece, max(0.0, heard - (end - piece.ms))))
+        self._sent.clear()
+        self._marks.clear()
+        self._waiting.extendleft(reversed(unheard))
+        self._waiting_ms += sum(piece.ms for piece in unheard)
+        self._sent_ms -= sum(piece.ms for piece in unheard)
+        self._anchor, self._anchor_ms = now, self._sent_ms
 
     # What to wait for
 
@@ -97,6 +118,10 @@ class Playout:
     def started(self) -> bool:
         """Something was handed over."""
         return self._sent_ms > 0
+
+    def left_ms(self, now: float) -> float:
+        """How much of what has come in is still to be heard."""
+        return self.total_ms - self.heard_ms(now)
 
     @property
     def over(self) -> bool:

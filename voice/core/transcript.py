@@ -1,6 +1,8 @@
 """The conversation so far, as both sides heard it: what goes to the language model and into the records."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,33 @@ class AgentSaid:
     """The caller began to speak before the end; `text` is what was heard of it."""
 
 
+@dataclass(frozen=True)
+class ToolUsed:
+    call_id: str
+    name: str
+    arguments: str
+    result: str | None = None
+    """None while the tool is at work."""
+
+
+@dataclass(frozen=True)
+class ToolsUsed:
+    """What the model called in one answer."""
+
+    turn: int
+    uses: tuple[ToolUsed, ...]
+    said: str = ""
+    """The words before the call, as long as the turn goes on; then they are part of what was heard."""
+
+
+Entry = CallerSaid | AgentSaid | ToolsUsed
+
+
 class Transcript:
-    """Append-only but for one thing: words of the caller that got no answer grow into one entry."""
+    """Append-only, but for what is not settled yet: unanswered words of the caller grow, tools get their results."""
 
     def __init__(self) -> None:
-        self.entries: list[CallerSaid | AgentSaid] = []
+        self.entries: list[Entry] = []
 
     def caller_said(self, text: str) -> None:
         if self.entries and isinstance(last := self.entries[-1], CallerSaid):
@@ -29,15 +53,56 @@ class Transcript:
 
     def agent_said(self, text: str, cut: bool = False) -> None:
         """Nothing heard is nothing said: an empty text leaves no entry."""
+        self.entries = [replace(e, said="") if isinstance(e, ToolsUsed) and e.said else e for e in self.entries]
         if text:
             self.entries.append(AgentSaid(text, cut))
 
-    def last(self) -> CallerSaid | AgentSaid | None:
+    def tools_called(self, turn: int, uses: Sequence[ToolUsed], said: str) -> None:
+        self.entries.append(ToolsUsed(turn, tuple(uses), said))
+
+    def tool_finished(self, turn: int, call_id: str, result: str) -> None:
+        """The first use of that name in that turn that has no result yet."""
+        for index, entry in enumerate(self.entries):
+            if isinstance(entry, ToolsUsed) and entry.turn == turn:
+                for place, use in enumerate(entry.uses):
+                    if use.call_id == call_id and use.result is None:
+                        uses = (*entry.uses[:place], replace(use, result=result), *entry.uses[place + 1 :])
+                        self.entries[index] = replace(entry, uses=uses)
+                        return
+
+    def last(self) -> Entry | None:
         return self.entries[-1] if self.entries else None
 
-    def messages(self) -> list[dict[str, str]]:
-        """Role and content, the oldest first, as a chat completion takes them (no system message)."""
-        return [
-            {"role": "user" if isinstance(entry, CallerSaid) else "assistant", "content": entry.text}
-            for entry in self.entries
-        ]
+    def messages(self, and_then: str = "") -> list[dict[str, Any]]:
+        """The messages of a chat completion, the oldest first, no system message. `and_then` are words of the caller
+        that are not in the transcript yet."""
+        entries = self.entries
+        if and_then:
+            heard = Transcript()
+            heard.entries = list(entries)
+            heard.caller_said(and_then)
+            entries = heard.entries
+        return [message for entry in entries for message in _messages(entry)]
+
+
+def _messages(entry: Entry) -> list[dict[str, Any]]:
+    match entry:
+        case CallerSaid():
+            return [{"role": "user", "content": entry.text}]
+        case AgentSaid():
+            return [{"role": "assistant", "content": entry.text}]
+        case ToolsUsed():
+            return [_call(entry), *map(_result, entry.uses)]
+
+
+def _call(entry: ToolsUsed) -> dict[str, Any]:
+    calls = [
+        {"id": use.call_id, "type": "function", "function": {"name": use.name, "arguments": use.arguments}}
+        for use in entry.uses
+    ]
+    return {"role": "assistant", "content": entry.said or None, "tool_calls": calls}
+
+
+def _result(use: ToolUsed) -> dict[str, Any]:
+    result = '{"status": "not finished yet"}' if use.result is None else use.result
+    return {"role": "tool", "tool_call_id": use.call_id, "content": result or "{}"}

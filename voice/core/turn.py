@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from voice.core.events import TurnTimes
+from voice.core.events import ToolCalled, TurnTimes
 from voice.core.playout import Playout
 
 
@@ -10,19 +10,37 @@ from voice.core.playout import Playout
 class Turn:
     number: int
     caller: str = ""
-    """The words that it answers; empty for the greeting and the apology."""
+    """The words that it answers; empty when it answers none."""
+    confirmed: bool = True
+    """The words it answers are final. Until then no tool runs."""
+    held: bool = False
+    """Nothing more of it is handed over for the time being."""
     firm: bool = False
     """The caller's speech does not stop it."""
     said: str = ""
     """The text given to the synthesizer so far."""
     playout: Playout = field(default_factory=Playout)
     times: TurnTimes = field(default_factory=TurnTimes)
+    attempt: int = 1
+    """How often the language model was asked for the same answer."""
+    voice_attempt: int = 1
+    """How often the synthesizer was given the same text."""
     reply_done: bool = False
     """The language model has nothing to add."""
     closed: bool = False
     """The synthesizer was told to let go of it."""
     speech_done: bool = False
     """The synthesizer has nothing to add."""
+    broken_off: bool = False
+    """Part of its text will never sound."""
+    hangs_up: bool = False
+    """The call ends when it has been heard."""
+    calls: list[ToolCalled] = field(default_factory=list)
+    """Called in the present answer of the model, not run yet."""
+    running: set[str] = field(default_factory=set)
+    """Ids of the tools at work."""
+    rounds: int = 0
+    """How often the model has called tools."""
 
     def say(self, text: str) -> None:
         self.said = f"{self.said} {text}" if self.said else text
@@ -38,5 +56,14 @@ class Turn:
         return len(self.said) <= self.playout.letters_spoken()
 
     @property
+    def unspoken(self) -> str:
+        """The text for which no audio has come, from the beginning of a word on."""
+        start = min(self.playout.letters_spoken(), len(self.said))
+        if 0 < start < len(self.said) and not self.said[start].isspace():
+            start = self.said.rfind(" ", 0, start) + 1
+        return self.said[start:].strip()
+
+    @property
     def over(self) -> bool:
-        return self.reply_done and self.playout.over and (self.speech_done or self.spoken)
+        complete = self.confirmed and not self.held and self.reply_done and not self.calls and not self.running
+        return complete and self.playout.over and (self.speech_done or self.spoken)

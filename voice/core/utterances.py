@@ -57,6 +57,10 @@ class Utterances:
             utterance.item = item
             utterance.final = utterance.partial.strip()
 
+    def typed(self, text: str) -> None:
+        """Words that came by the keypad: final at once, in their place among what was said."""
+        self._open.append(_Utterance(item="", final=text, stopped=True))
+
     # What the conversation asks
 
     @property
@@ -75,9 +79,15 @@ class Utterances:
             if utterance.stopped and utterance.final is None:
                 utterance.final = utterance.partial.strip()
 
+    @property
+    def words(self) -> str:
+        """All that was said, as far as it is known."""
+        known = (u.partial.strip() if u.final is None else u.final for u in self._open)
+        return " ".join(text for text in known if text)
+
     def take(self) -> str:
         """All that was said, and begin afresh. Transcripts of it that come later are dropped."""
-        words = " ".join(u.final or u.partial.strip() for u in self._open if u.final or u.partial.strip())
+        words = self.words
         for utterance in self._open:
             if utterance.item is None:
                 self._unnamed += 1

@@ -21,7 +21,7 @@ from voice.sandbox import bench_machine, bench_report
 from voice.sandbox.bench_caller import Caller, Crowd
 from voice.sandbox.bench_figures import Figures, Load, Memory, figures
 from voice.sandbox.bench_observed import Observed, observe
-from voice.sandbox.bench_script import AGENT, INTERRUPTED_SHARE, Part, answer, parts
+from voice.sandbox.bench_script import INTERRUPTED_SHARE, Part, agent_file, answer, parts
 from voice.sandbox.delays import Delays
 from voice.sandbox.phone import Phone
 from voice.sandbox.serving import ServerProcess
@@ -38,6 +38,8 @@ class Plan:
     """Of each call."""
     seed: int = 1
     """Decides who interrupts, and when each begins."""
+    preemptive: bool = False
+    """The agent thinks before the final transcript; what the server adds is then hidden behind the vendors' time."""
     fast: bool = False
     """The stand-ins answer at once instead of at the vendors' pace."""
     spread_s: float = 8.0
@@ -74,7 +76,7 @@ def measure(plan: Plan, cores: bench_machine.Cores) -> Figures:
             server = ServerProcess(_environment(plan, sandbox, folder), log, workers=1, cpu=cores.server)
             try:
                 server.start()
-                return figures(*_load(plan, server, sandbox))
+                return figures(*_load(plan, server, sandbox), plan.preemptive)
             except RuntimeError as error:
                 raise RuntimeError(f"{error}:\n{log_path.read_text()[-2000:]}") from error
             finally:
@@ -85,11 +87,12 @@ def _environment(plan: Plan, sandbox: Sandbox, folder: Path) -> dict[str, str]:
     """All that changes what is measured is set; nothing is written outside the folder."""
     agents = folder / "agents"
     agents.mkdir()
-    (agents / "bench.toml").write_text(AGENT)
+    (agents / "bench.toml").write_text(agent_file(plan.preemptive))
     return sandbox.environment() | {
         "AGENTS_DIR": str(agents),
         "DEFAULT_AGENT": "bench",
         "CALL_LOG_DIR": str(folder / "calls"),
+        "CLIPS_DIR": str(folder / "clips"),
         "DATABASE_URL": f"sqlite:///{folder / 'voice.db'}",
         "OPENAI_TRANSCRIPTION_MODEL": "gpt-live-transcribe",
         "MAX_CALLS": str(plan.calls + 10),

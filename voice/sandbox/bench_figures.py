@@ -64,6 +64,8 @@ class Figures:
     """For so long all calls were live together: latencies and processor times are of that time."""
     latency: dict[str, Spread | None]
     """Of the server alone, per turn: each hop and their `sum`; None when no turn fell into the window."""
+    answer: Spread | None
+    """From the frame with which the caller's silence is long enough to the answer's first audio: vendors and all."""
     barge_in: Spread | None
     """From the frame that decides it to `clear`."""
     server_cpu_s_per_call_minute: float
@@ -86,7 +88,8 @@ class Figures:
         return self.turns_completed == self.turns_expected and not self.failures and not self.faults
 
 
-def figures(calls: Sequence[Observed], load: Load) -> Figures:
+def figures(calls: Sequence[Observed], load: Load, preemptive: bool = False) -> Figures:
+    """With `preemptive` replies no hops: the request goes out before the final transcript."""
     window_s = load.last.at - load.first.at
     audio = [bench_integrity.audio_faults(call.phone.sent, call.received) for call in calls]
     server_s = load.last.server_cpu_s - load.first.server_cpu_s
@@ -105,7 +108,10 @@ def figures(calls: Sequence[Observed], load: Load) -> Figures:
         audio_added=sum(one.added for one in audio),
         audio_moved=sum(one.moved for one in audio),
         window_s=window_s,
-        latency=_latency([turn for call in calls for turn in hops(call, load.first.at, load.last.at)]),
+        latency=_latency(
+            [] if preemptive else [turn for call in calls for turn in hops(call, load.first.at, load.last.at)]
+        ),
+        answer=spread(ms for call in calls for ms in answers(call, load.first.at, load.last.at)),
         barge_in=spread([ms for call in calls for ms in barge_ins(call, load.first.at, load.last.at)]),
         server_cpu_s_per_call_minute=server_s / (len(calls) * window_s / 60),
         server_core_share=server_s / window_s,
@@ -135,6 +141,17 @@ def hops(call: Observed, start: float, end: float) -> list[tuple[float, ...]]:
         times = _times(call, turn)
         if times is not None and start <= times[-1] <= end:
             found.append(tuple((times[n + 1] - times[n]) * 1000 for n in range(0, len(times), 2)))
+    return found
+
+
+def answers(call: Observed, start: float, end: float) -> list[float]:
+    """From the frame that completes the silence after each question to the first audio that follows, in ms."""
+    found = []
+    for _, spoke_until in call.phone.spoke_at:
+        silence_at = _frame_at(call, spoke_until, SILENCE_FRAMES)
+        audio_at = _next(call.phone.media_at, silence_at)
+        if silence_at and audio_at and start <= audio_at <= end:
+            found.append((audio_at - silence_at) * 1000)
     return found
 
 

@@ -49,11 +49,12 @@ def _outcome(figures: Figures) -> Iterator[str]:
 
 
 def _latencies(figures: Figures) -> Iterator[str]:
-    turns = figures.latency["sum"]
+    turns = figures.answer
     count = turns.count if turns else 0
     yield f"  ms, {count} turns in the {figures.window_s:.1f} s with all calls live        p50     p95     p99     max"
     for name, shown in _ROWS.items():
         yield f"    {shown:45}{_spread(figures.latency[name])}"
+    yield f"    {'silence is long enough -> first audio':45}{_spread(figures.answer)}"
     yield f"    {'barge-in: decisive frame -> clear':45}{_spread(figures.barge_in)}"
     yield f"    {'the driver itself: frame after its moment':45}{_spread(figures.driver_late)}"
 

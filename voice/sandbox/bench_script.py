@@ -12,12 +12,12 @@ from voice.sandbox.demo_script import Answer, Message, text_of
 
 GREETING = "Hello, how can I help you?"
 INTERRUPTED_SHARE = 0.3
-_QUESTION = re.compile(r"Caller (\d+) asks question (\d+)")
+_QUESTION = re.compile(r"Caller (\d+) asks question (\d+) now")
 # As long as the instructions of a real agent: each request carries them.
 _INSTRUCTIONS = (
     "You answer the phone. " + "You speak in short sentences, without lists or markup, and never guess. " * 20
 )
-AGENT = f"""greeting = "{GREETING}"
+_AGENT = f"""greeting = "{GREETING}"
 instructions = "{_INSTRUCTIONS.strip()}"
 voice = "benchVoice"
 tools = ["hang_up"]
@@ -25,11 +25,15 @@ tools = ["hang_up"]
 [turn_taking]
 silence_ms = 600
 """
-"""The agent's file. It is the load test's own, so that figures of two machines can be compared."""
 SILENCE_FRAMES = 30
 """Of 20 ms: the agent's silence_ms. With the last of them the server can know that the caller has finished."""
 ONSET_FRAMES = 4
 """With so many frames of speech the server can know that the caller has begun."""
+
+
+def agent_file(preemptive: bool) -> str:
+    """The agent. It is the load test's own, so that figures of two machines can be compared."""
+    return f'{_AGENT}preemptive = "{"think" if preemptive else "off"}"\n'
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def parts(calls: int, turns: int, seed: int, spread_s: float) -> list[Part]:
 
 
 def question(caller: int, turn: int) -> str:
-    """`turn` counts from 1."""
-    return f"Caller {caller:04d} asks question {turn}"
+    """`turn` counts from 1. A number at its end would pass for one that is being dictated."""
+    return f"Caller {caller:04d} asks question {turn} now"
 
 
 def sentences(caller: int, turn: int) -> tuple[str, str]:

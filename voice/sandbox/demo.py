@@ -47,7 +47,10 @@ def run(wav: Path, port: int, keep_serving: bool) -> int:
     calls_dir = wav.parent / "calls"
     print("Starting the server and the stand-ins for the vendors ...", flush=True)
     with Sandbox(delays=Delays.like_the_vendors(), speech="espeak") as sandbox, log_path.open("wb") as log:
-        environment = _environment(sandbox, os.environ) | {"CALL_LOG_DIR": str(calls_dir.absolute())}
+        environment = _environment(sandbox, os.environ) | {
+            "CALL_LOG_DIR": str(calls_dir.absolute()),
+            "CLIPS_DIR": str((wav.parent / "clips").absolute()),
+        }
         server = ServerProcess(environment, log, workers=1, port=port)
         try:
             server.start()
@@ -111,33 +114,40 @@ def _place_call(server: ServerProcess, sandbox: Sandbox, calls_dir: Path, wav: P
 def _hold_conversation(phone: Phone, tail: CallTail) -> None:
     """Three questions, the second answer interrupted by the third, and a goodbye."""
     phone.dial()
-    _turn_over(tail, 1)
+    _heard(tail, 1)
     phone.say("What are your opening hours?")
-    _turn_over(tail, 2)
+    _heard(tail, 2)
     phone.say("Where are you located?")
-    _playing(tail, 3)
+    _playing(tail)
     phone.say("I would like to book an appointment.")
-    _turn_over(tail, 4)
+    _heard(tail, 4)
     phone.say("Tuesday please.")
-    _turn_over(tail, 5)
+    _heard(tail, 5)
     phone.say("Goodbye.")
 
 
-def _turn_over(tail: CallTail, turn: int) -> None:
-    tail.wait_for(lambda line: line.get("action") == "RecordTurn" and line["turn"] == turn, _TURN_S)
+def _heard(tail: CallTail, turns: int) -> None:
+    """So many turns of the agent have been heard, or cut."""
+    tail.wait_for(lambda _: len(_heard_turns(tail.lines)) >= turns, _TURN_S)
 
 
-def _playing(tail: CallTail, turn: int) -> None:
-    """The caller has heard a good second of the turn."""
-    heard = _INTERRUPT_AFTER_MS
-    tail.wait_for(
-        lambda line: line.get("event") == "MarkReturned" and line["turn"] == turn and line["position_ms"] > heard,
-        _TURN_S,
-    )
+def _heard_turns(lines: list[Line]) -> list[Line]:
+    """The turns of which anything was heard: one that was begun too early is thrown away unheard."""
+    return [line for line in lines if line.get("action") == "RecordTurn" and line["agent"]]
+
+
+def _playing(tail: CallTail) -> None:
+    """The caller has heard a good second of the turn that follows the last one."""
+    last = _heard_turns(tail.lines)[-1]["turn"]
+
+    def is_mark(line: Line) -> bool:
+        return line.get("event") == "MarkReturned" and line["turn"] > last and line["position_ms"] > _INTERRUPT_AFTER_MS
+
+    tail.wait_for(is_mark, _TURN_S)
 
 
 def _tell(line: Line) -> None:
-    if line.get("action") == "RecordTurn":
+    if line.get("action") == "RecordTurn" and line["agent"]:
         _tell_turn(line)
     elif line.get("action") == "EndCall":
         print(f"  {_clock(line['t'])}  call {line['result']}: {line['reason']}", flush=True)
@@ -150,7 +160,7 @@ def _tell_turn(line: Line) -> None:
         print(f"  {_clock(end)}  caller  {line['caller']}")
     began = times["heard"] or line["t"]
     cut = "  -- interrupted" if line["cut"] else ""
-    print(f"  {_clock(began)}  agent   {line['agent'] or '(nothing heard)'}{cut}")
+    print(f"  {_clock(began)}  agent   {line['agent']}{cut}")
     if end is not None:
         reached = [f"{name} {(times[key] - end) * 1000:.0f}" for name, key in _STAGES if times[key] is not None]
         print(f"                   speech end 0 -> {' -> '.join(reached)} ms")
@@ -163,14 +173,14 @@ def _clock(seconds: float) -> str:
 
 def _faults(lines: list[Line], phone: Phone) -> list[str]:
     """What a good call would not show."""
-    turns = [line for line in lines if line.get("action") == "RecordTurn"]
+    turns = _heard_turns(lines)
     ends = [line for line in lines if line.get("action") == "EndCall"]
     faults = [f"Twilio would warn: {warning}" for warning in phone.warnings]
     if [(end["result"], end["reason"]) for end in ends] != [("completed", "agent-hung-up")]:
         faults.append(f"it did not end with the agent's hang-up but with {ends or 'nothing'}")
     if len(turns) < 6:
         faults.append(f"only {len(turns)} of 6 turns took place")
-    if [turn["turn"] for turn in turns if turn["cut"]] != [3]:
+    if [place for place, turn in enumerate(turns, 1) if turn["cut"]] != [3]:
         faults.append("not just the third turn was interrupted")
     faults += [f"turn {turn['turn']} was never heard" for turn in turns if turn["times"]["heard"] is None]
     return faults

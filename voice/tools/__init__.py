@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from voice.core.conversation import HANG_UP_TOOL
+import orjson
+
+from voice.core.delivery import HANG_UP_TOOL
 
 _SCHEMAS: dict[str, dict[str, Any]] = {
     HANG_UP_TOOL: {
@@ -20,3 +22,8 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
 def schemas(names: Sequence[str]) -> list[dict[str, Any]]:
     """The tools of an agent, for the language model. Raises KeyError for one that does not exist."""
     return [_SCHEMAS[name] for name in names]
+
+
+def run(name: str, arguments: str) -> str:
+    """Run what the model has called; the result is what it is told. hang_up is the conversation's own."""
+    return orjson.dumps({"error": f"there is no tool {name!r}", "tools": sorted(_SCHEMAS)}).decode()

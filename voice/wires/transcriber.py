@@ -76,6 +76,10 @@ class Transcriber:
         self._unsent.append(None)
         self._pump()
 
+    def commit_with_next_audio(self) -> None:
+        """The same from another greenlet than that which sends: its next audio takes the commit along."""
+        self._unsent.append(None)
+
     def _pump(self) -> None:
         if not self._ready:
             return

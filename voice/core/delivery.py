@@ -1,0 +1,366 @@
+"""The agent's side of the conversation: one turn at a time, from the model's first token to the last sound heard.
+
+Every stage of a turn has a deadline and a remedy; what was late and what was done stands in the call's log.
+"""
+
+from voice.core import events as ev
+from voice.core.agenda import Agenda, Deadline
+from voice.core.rules import Rules
+from voice.core.sentences import split
+from voice.core.transcript import ToolUsed, Transcript
+from voice.core.turn import Turn
+
+FIRST_TOKEN_WAIT_S = 1.5
+SECOND_TOKEN_WAIT_S = 2.0
+"""From the filler to the second try, and from that to the apology."""
+SENTENCE_WAIT_S = 1.5
+SPEECH_WAIT_S = 1.5
+TOOL_WAIT_S = 1.0
+HANG_UP_TOOL = "hang_up"
+_STAGES = (
+    Deadline.FIRST_TOKEN,
+    Deadline.SENTENCE,
+    Deadline.SPEECH,
+    Deadline.REFILL,
+    Deadline.MARK,
+    Deadline.TOOL,
+)
+_VOICE_ATTEMPTS = 3
+_CONNECTIONS = 4
+"""So many connections to the synthesizer may be lost in one call."""
+GOODBYE_WAIT_S = 15.0
+"""A call that is to end does so by then, heard or not."""
+
+
+class Delivery:
+    def __init__(self, rules: Rules, transcript: Transcript, agenda: Agenda) -> None:
+        self._rules = rules
+        self._transcript = transcript
+        self._agenda = agenda
+        self.turn: Turn | None = None
+        # Stopped by the caller's voice; goes on if no words follow.
+        self.suspended: Turn | None = None
+        self.count = 0
+        # A turn has been heard that was to be the last.
+        self.hung_up = False
+        self._connections_lost = 0
+        # The vendor that is beyond remedy.
+        self.failed: ev.Vendor | None = None
+
+    # A turn begins
+
+    def say(self, text: str, firm: bool = False) -> None:
+        """A turn whose words are known already; a firm one is not stopped by the caller's speech."""
+        turn = self._open("")
+        turn.reply_done, turn.firm = True, firm
+        self._speak_known(turn, text)
+        self._agenda.do(ev.FinishSpeech(turn.number))
+
+    def answer(self, words: str, confirmed: bool, times: ev.TurnTimes) -> None:
+        """A turn that answers `words`; unconfirmed ones may still change."""
+        turn = self._open(words)
+        turn.times, turn.confirmed = times, confirmed
+        turn.held = not confirmed and self._rules.preemptive == "think"
+        self._ask(turn)
+
+    def _open(self, caller: str) -> Turn:
+        self.count += 1
+        self.turn = Turn(self.count, caller)
+        return self.turn
+
+    def _ask(self, turn: Turn) -> None:
+        turn.reply_done = False
+        caller = "" if turn.confirmed else turn.caller
+        tools = turn.rounds < self._rules.tool_rounds
+        self._agenda.do(ev.StartReply(turn.number, caller, turn.attempt, tools))
+        self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + FIRST_TOKEN_WAIT_S)
+
+    def confirm(self, turn: Turn, words: str) -> None:
+        """The words that it answers are final."""
+        turn.confirmed, turn.held, turn.caller = True, False, words
+        turn.reached("transcript", self._agenda.now)
+        if turn.reply_done:
+            self._complete(turn)
+        self._advance(turn)
+
+    def hold(self, turn: Turn) -> None:
+        """The caller says something before any of it was heard: wait what that is."""
+        turn.held = True
+
+    def release(self, turn: Turn) -> None:
+        turn.held = not turn.confirmed and self._rules.preemptive == "think"
+        self._advance(turn)
+
+    # A turn goes on: the reply
+
+    def reply(self, event: ev.ReplyStarted | ev.SentenceReady | ev.ToolCalled | ev.ReplyFinished) -> None:
+        turn = self._current(event.turn)
+        if not turn:
+            return
+        self._agenda.drop(Deadline.FIRST_TOKEN)
+        match event:
+            case ev.ReplyStarted():
+                turn.reached("first_token", self._agenda.now)
+            case ev.SentenceReady():
+                turn.reached("first_sentence", self._agenda.now)
+                self._speak(turn, event.text)
+            case ev.ToolCalled():
+                turn.calls.append(event)
+            case ev.ReplyFinished():
+                turn.reply_done = True
+        if turn.reply_done:
+            self._agenda.drop(Deadline.SENTENCE)
+            if turn.confirmed:
+                self._complete(turn)
+            self._advance(turn)
+        else:
+            self._agenda.set(Deadline.SENTENCE, self._agenda.now + SENTENCE_WAIT_S)
+
+    def _complete(self, turn: Turn) -> None:
+        """The model's answer is whole: do what it calls for, or finish the speech."""
+        if any(call.name == HANG_UP_TOOL for call in turn.calls):
+            turn.hangs_up = True
+            turn.calls.clear()
+            self._agenda.within(Deadline.GOODBYE, GOODBYE_WAIT_S)
+        if turn.calls:
+            self._run_tools(turn)
+        elif turn.said:
+            self._agenda.do(ev.FinishSpeech(turn.number))
+            if turn.spoken:
+                self._close_speech(turn)
+        elif not turn.hangs_up:
+            self.model_failed(turn)
+
+    def _run_tools(self, turn: Turn) -> None:
+        uses = [ToolUsed(call.call_id, call.name, call.arguments) for call in turn.calls]
+        self._transcript.tools_called(turn.number, uses, turn.said)
+        for call in turn.calls:
+            turn.running.add(call.call_id)
+            self._agenda.do(ev.RunTool(turn.number, call.call_id, call.name, call.arguments))
+        turn.calls.clear()
+        turn.rounds += 1
+        self._agenda.within(Deadline.TOOL, TOOL_WAIT_S)
+
+    def tool_finished(self, event: ev.ToolFinished) -> None:
+        """The result is kept, whatever has become of the turn; the model goes on if it is still the same."""
+        self._transcript.tool_finished(event.turn, event.call_id, event.result)
+        turn = self._current(event.turn)
+        if turn and event.call_id in turn.running:
+            turn.running.discard(event.call_id)
+            if not turn.running:
+                self._agenda.drop(Deadline.TOOL)
+                self._ask(turn)
+
+    # A turn goes on: its sound
+
+    def _speak(self, turn: Turn, text: str) -> None:
+        turn.say(text)
+        self._agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
+        self._agenda.do(ev.Speak(turn.number, text))
+
+    def _speak_known(self, turn: Turn, text: str) -> None:
+        text = " ".join(split(text))
+        turn.say(text)
+        self._agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
+        self._agenda.do(ev.SpeakKnown(turn.number, text))
+
+    def _close_speech(self, turn: Turn) -> None:
+        if not turn.closed:
+            turn.closed = True
+            self._agenda.do(ev.CloseSpeech(turn.number))
+
+    def sound(self, event: ev.MarkReturned | ev.SpeechArrived | ev.SpeechFinished) -> None:
+        turn = self._current(event.turn)
+        if not turn:
+            return
+        match event:
+            case ev.SpeechArrived():
+                turn.reached("first_audio", self._agenda.now)
+                self._agenda.drop(Deadline.SPEECH)
+                turn.playout.add(event.audio, event.alignment)
+                # Let go only when sound has come after the last text: earlier, the service may drop that text.
+                if turn.reply_done and turn.confirmed and not turn.running:
+                    self._close_speech(turn)
+            case ev.SpeechFinished():
+                # Without any sound it has not been spoken, whatever the synthesizer says.
+                turn.speech_done = turn.closed and turn.playout.total_ms > 0
+            case ev.MarkReturned():
+                turn.reached("heard", self._agenda.now - event.position_ms / 1000)
+                turn.playout.mark_returned(event.position_ms, self._agenda.now)
+        self._advance(turn)
+
+    def _advance(self, turn: Turn) -> None:
+        """Hand over what is due, and close the turn when all of it has been heard."""
+        playout, agenda = turn.playout, self._agenda
+        if not turn.held:
+            for audio, position_ms in playout.take(agenda.now):
+                agenda.do(ev.PlayAudio(turn.number, audio))
+                agenda.do(ev.SendMark(turn.number, position_ms))
+        # A refill that is due and took nothing waits for a mark: the caller's side is behind the clock.
+        refill_at = None if turn.held else playout.refill_at
+        agenda.set(Deadline.REFILL, refill_at if refill_at is not None and refill_at > agenda.now else None)
+        agenda.set(Deadline.MARK, playout.overdue_at)
+        if turn.over:
+            heard = turn.said if not turn.broken_off else playout.heard_text(agenda.now, turn.said)
+            self._record(turn, heard, cut=turn.broken_off)
+            self.hung_up = turn.hangs_up
+        elif turn.said and playout.over and not turn.spoken and not turn.held:
+            agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
+
+    # The caller takes the floor
+
+    def suspend(self) -> None:
+        """Stop everything of the turn at once; what was not heard of its audio is kept, in case no words follow."""
+        turn = self.turn
+        assert turn is not None
+        self._stop_vendors(turn)
+        if turn.playout.started:
+            self._agenda.do(ev.ClearPlayout())
+        turn.broken_off = not turn.spoken
+        turn.reply_done = turn.closed = turn.speech_done = True
+        turn.calls.clear()
+        turn.running.clear()
+        turn.playout.rewind(self._agenda.now)
+        self.turn, self.suspended = None, turn
+        self._agenda.drop(*_STAGES, Deadline.WORDS)
+
+    def resume(self) -> None:
+        """There were no words: go on from where it was stopped."""
+        turn, self.suspended = self.suspended, None
+        assert turn is not None
+        self.turn = turn
+        self._agenda.drop(Deadline.WORDS)
+        self._agenda.do(ev.RecordDelay(turn.number, "words", "went on after a false interruption"))
+        self._advance(turn)
+
+    def abandon(self) -> None:
+        """There were words: of the turn that they stopped only what was heard was said."""
+        turn, self.suspended = self.suspended, None
+        if turn:
+            self._agenda.drop(Deadline.WORDS)
+            self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
+
+    def give_up(self) -> None:
+        """End the turn now; only what was heard of it was said."""
+        turn = self.turn
+        if not turn:
+            return
+        if turn.said and not turn.playout.started:
+            self._agenda.do(ev.RecordWaste(turn.number, len(turn.said)))
+        self._stop_vendors(turn)
+        if turn.playout.started:
+            self._agenda.do(ev.ClearPlayout())
+        self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
+
+    def record_end(self, turn: Turn) -> None:
+        """The call is over in the middle of the turn."""
+        self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
+
+    def nearly_done(self, turn: Turn) -> bool:
+        """So little of it is left that a short word is an answer to it."""
+        return not turn.broken_off and turn.playout.left_ms(self._agenda.now) < 700
+
+    def _stop_vendors(self, turn: Turn) -> None:
+        if not turn.reply_done:
+            self._agenda.do(ev.CancelReply(turn.number))
+        if turn.said and not (turn.speech_done or (turn.closed and turn.spoken)):
+            self._agenda.do(ev.StopSpeaking(turn.number))
+
+    def _record(self, turn: Turn, heard: str, cut: bool) -> None:
+        if turn is self.turn:
+            self.turn = None
+        self._agenda.drop(*_STAGES)
+        self._transcript.agent_said(heard, cut)
+        self._agenda.do(ev.RecordTurn(turn.number, turn.caller, heard, cut, turn.times))
+
+    # Lateness, each with its remedy
+
+    def late(self, deadline: Deadline) -> None:
+        turn = self.turn
+        if not turn:
+            return
+        match deadline:
+            case Deadline.FIRST_TOKEN:
+                self._first_token_late(turn)
+            case Deadline.SENTENCE:
+                self._remedied(turn, "sentence", "spoke the part")
+                self._agenda.do(ev.FlushReply(turn.number))
+                self._agenda.set(Deadline.SENTENCE, self._agenda.now + SENTENCE_WAIT_S)
+            case Deadline.SPEECH:
+                self._speech_late(turn)
+            case Deadline.TOOL:
+                self._remedied(turn, "tool", "filler")
+                self._speak_known(turn, self._rules.filler)
+            case Deadline.MARK:
+                turn.playout.assume_heard(self._agenda.now)
+                self._advance(turn)
+            case Deadline.REFILL:
+                self._advance(turn)
+
+    def _first_token_late(self, turn: Turn) -> None:
+        if turn.held:
+            self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + FIRST_TOKEN_WAIT_S)
+        elif turn.attempt > 1:
+            self.failed = "language model"
+        elif not turn.said:
+            self._remedied(turn, "first token", "filler")
+            self._speak_known(turn, self._rules.filler)
+            self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + SECOND_TOKEN_WAIT_S)
+        else:
+            self._ask_again(turn, "first token")
+
+    def _ask_again(self, turn: Turn, stage: str) -> None:
+        self._remedied(turn, stage, "asked again")
+        self._agenda.do(ev.CancelReply(turn.number))
+        turn.attempt += 1
+        self._ask(turn)
+        self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + SECOND_TOKEN_WAIT_S)
+
+    def model_failed(self, turn: Turn, refused: bool = False) -> None:
+        """Once more if nothing of the answer has been used; otherwise it is beyond remedy."""
+        if not refused and turn.attempt == 1 and turn.times.first_sentence is None and not turn.rounds:
+            self._ask_again(turn, "language model")
+        else:
+            self.failed = "language model"
+
+    def synthesizer_failed(self, refused: bool) -> None:
+        """Its connection is gone: a new one, and everything that has not sounded once more."""
+        self._connections_lost += 1
+        if refused or self._connections_lost > _CONNECTIONS:
+            self.failed = "synthesizer"
+        elif turn := self.turn:
+            self._speak_again(turn, "synthesizer")
+        else:
+            self._agenda.do(ev.UseFallbackVoice())
+
+    def _speech_late(self, turn: Turn) -> None:
+        if turn.playout.started and (not turn.unspoken or not turn.playout.letters_spoken()):
+            # Sound without any timing of its letters: nobody can say what is missing.
+            turn.speech_done = True
+            self._advance(turn)
+        else:
+            self._speak_again(turn, "speech")
+
+    def _speak_again(self, turn: Turn, stage: str) -> None:
+        """First in a new context, then by another voice, then there is no remedy."""
+        turn.voice_attempt += 1
+        if turn.voice_attempt > _VOICE_ATTEMPTS:
+            self.failed = "synthesizer"
+            return
+        self._agenda.do(ev.StopSpeaking(turn.number))
+        if turn.voice_attempt == _VOICE_ATTEMPTS or stage == "synthesizer":
+            self._agenda.do(ev.UseFallbackVoice())
+        self._remedied(turn, stage, "spoken again")
+        turn.closed = turn.speech_done = False
+        if unspoken := turn.unspoken:
+            self._agenda.do(ev.Speak(turn.number, unspoken))
+        if turn.reply_done:
+            self._agenda.do(ev.FinishSpeech(turn.number))
+        self._agenda.set(Deadline.SPEECH, self._agenda.now + SPEECH_WAIT_S)
+
+    def _remedied(self, turn: Turn, stage: str, remedy: str) -> None:
+        self._agenda.do(ev.RecordDelay(turn.number, stage, remedy))
+
+    def _current(self, turn: int) -> Turn | None:
+        """The turn under way, if that is its number: whatever still comes for an older one is refused here."""
+        return self.turn if self.turn and self.turn.number == turn else None

@@ -1,0 +1,148 @@
+"""The caller's side of the conversation: when they speak, what they said, and how long to wait for it."""
+
+from voice.core import events as ev
+from voice.core.agenda import Agenda, Deadline
+from voice.core.rules import Rules
+from voice.core.utterances import Utterances
+from voice.core.words import is_backchannel, silence_ms
+
+TRANSCRIPT_WAIT_S = 1.8
+"""From the end of an utterance: a final transcript comes 0.7 to 1.7 s after it (measured on the live service)."""
+COMMIT_WAIT_S = 1.2
+"""From the second commit of an utterance of which not a word has come."""
+KEYPAD_PAUSE_S = 3.0
+"""Digits belong together when less than this is between them; # ends them at once."""
+STEADY_S = 0.12
+"""Words come in bursts: what was understood so far is worth an answer when none has come for so long."""
+_KEYPAD_LIMIT = 64
+
+
+class Listening:
+    def __init__(self, rules: Rules, agenda: Agenda) -> None:
+        self._rules = rules
+        self._agenda = agenda
+        self._utterances = Utterances()
+        self.speaking = False
+        # Of the latest utterance: its beginning, its last sound, and the decision that it was over.
+        self.began: float | None = None
+        self.speech_end: float | None = None
+        self.stopped: float | None = None
+        self._silence_ms = rules.silence_ms
+        self._committed_again = False
+        self._digits = ""
+        # When the latest word came that is not final.
+        self._word_at = 0.0
+
+    # What happens
+
+    def handle(self, event: ev.Event) -> None:
+        match event:
+            case ev.CallerStartedSpeaking():
+                self.speaking, self.began = True, self._agenda.now
+                self._utterances.started()
+            case ev.CallerStoppedSpeaking():
+                self._stop(event.silence_ms)
+            case ev.UtteranceCommitted():
+                self._utterances.committed(event.item)
+            case ev.TranscriptExtended():
+                self._utterances.extended(event.item, event.text)
+                self._word_at = self._agenda.now
+                self._wait_for_silence()
+            case ev.TranscriptFinished():
+                self._utterances.finished(event.item, event.text)
+            case ev.TranscriptFailed():
+                self._utterances.failed(event.item)
+            case ev.DigitPressed():
+                self._press(event.digit)
+        if not self._utterances.awaited:
+            self._agenda.drop(Deadline.TRANSCRIPT)
+
+    def _stop(self, after_ms: int) -> None:
+        self.speaking, self._committed_again = False, False
+        self._utterances.stopped()
+        self.stopped, self.speech_end = self._agenda.now, self._agenda.now - after_ms / 1000
+        self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + TRANSCRIPT_WAIT_S)
+        self._ask_for_silence(self._rules.silence_ms)
+
+    def _wait_for_silence(self) -> None:
+        if self.speaking:
+            rules = self._rules
+            self._ask_for_silence(silence_ms(self.words, rules.silence_ms, rules.max_silence_ms, rules.language))
+
+    def _ask_for_silence(self, wanted_ms: int) -> None:
+        if wanted_ms != self._silence_ms:
+            self._silence_ms = wanted_ms
+            self._agenda.do(ev.WaitForSilence(wanted_ms))
+
+    def _press(self, digit: str) -> None:
+        if digit != "#" and len(self._digits) < _KEYPAD_LIMIT:
+            self._digits += digit
+        if digit == "#":
+            self.keypad_paused()
+        else:
+            self._agenda.set(Deadline.KEYPAD, self._agenda.now + KEYPAD_PAUSE_S)
+
+    def keypad_paused(self) -> None:
+        """The digits are complete: they count as the caller's words."""
+        self._agenda.drop(Deadline.KEYPAD)
+        if self._digits:
+            self._utterances.typed(f"[keypad] {' '.join(self._digits)}")
+            self.speech_end = self.stopped = self._agenda.now
+            self._digits = ""
+
+    def transcript_late(self, turn: int) -> bool:
+        """Words that were understood so far have to do; of an utterance without any, ask for the words once more.
+
+        True when there is nothing more to hope for and not a word was understood.
+        """
+        if not self._utterances.words and not self._committed_again:
+            self._committed_again = True
+            self._agenda.do(ev.RecordDelay(turn, "transcript", "asked for again"))
+            self._agenda.do(ev.CommitUtterance())
+            self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + COMMIT_WAIT_S)
+            return False
+        self._agenda.do(ev.RecordDelay(turn, "transcript", "went by what was understood so far"))
+        self._utterances.give_up()
+        return not self.words
+
+    # What is known
+
+    @property
+    def words(self) -> str:
+        """All that was said since the last answer, final or not."""
+        return self._utterances.words
+
+    @property
+    def means_to_speak(self) -> bool:
+        """There are words, and not only such as a listener says."""
+        return not is_backchannel(self.words, self._rules.language, self._rules.backchannels)
+
+    @property
+    def settled(self) -> bool:
+        """Something was said, and no transcript of it is still to come."""
+        return self._utterances.settled
+
+    @property
+    def awaited(self) -> bool:
+        """Something was said, and its transcript has not come."""
+        return self._utterances.awaited
+
+    @property
+    def steady_at(self) -> float:
+        """From when on the words understood so far are worth an answer."""
+        return self._word_at + STEADY_S
+
+    @property
+    def typing(self) -> bool:
+        return bool(self._digits)
+
+    @property
+    def spoke_ms(self) -> float:
+        """How long the latest utterance was."""
+        if self.began is None or self.speech_end is None:
+            return 0.0
+        return max(0.0, self.speech_end - self.began) * 1000
+
+    def take(self) -> str:
+        """All that was said, and begin afresh."""
+        return self._utterances.take()

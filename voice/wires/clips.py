@@ -1,0 +1,116 @@
+"""Clips: words that are the same in many calls, synthesized once through ElevenLabs' SDK and kept on disk by content.
+
+Shared by all calls of a worker. A clip that is not there yet is spoken by the call's own synthesizer, and fetched
+behind its back for the next time.
+"""
+
+import base64
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voice.core.audio import Audio
+from voice.core.events import Alignment
+
+_FETCH_TIMEOUT_S = 10
+_LONGEST_BYTES = 60_000 * 8
+_IN_MEMORY = 200
+
+_log = logging.getLogger("voice.clips")
+
+
+@dataclass(frozen=True)
+class Clip:
+    audio: Audio
+    alignment: Alignment
+    """The characters spread evenly: near enough to tell which word a caller cut short."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What makes the same words sound the same."""
+
+    voice: str
+    language: str
+    settings: tuple[tuple[str, float], ...] = ()
+
+
+class Clips:
+    def __init__(self, url: str, key: str, model: str, directory: Path) -> None:
+        """`url` is ElevenLabs' https address. The folder is made when the first clip is."""
+        # Imported when a worker starts, not with the module: the SDK takes most of a second.
+        from elevenlabs.client import ElevenLabs
+
+        self._client = ElevenLabs(api_key=key, base_url=url, timeout=_FETCH_TIMEOUT_S)
+        self._model = model
+        self._directory = directory
+        self._clips: dict[str, Clip] = {}
+        # Names of clips that are being fetched: one fetch is enough for all calls.
+        self._fetching: set[str] = set()
+
+    def get(self, voice: Voice, text: str) -> Clip | None:
+        """None when there is none yet."""
+        name = self._name(voice, text)
+        if name not in self._clips:
+            try:
+                mulaw = (self._directory / name).read_bytes()
+            except OSError:
+                return None
+            self._keep(name, mulaw, text)
+        return self._clips[name]
+
+    def fetch(self, voice: Voice, text: str) -> None:
+        """Have it synthesized and keep it; failure costs a log line. Blocks for as long as that takes."""
+        name = self._name(voice, text)
+        if name in self._fetching or name in self._clips:
+            return
+        self._fetching.add(name)
+        try:
+            mulaw = self._synthesize(voice, text)
+            if mulaw:
+                self._keep(name, mulaw, text)
+                self._write(name, mulaw)
+        except Exception as error:  # the SDK's, httpx's and the disk's: a clip is never worth a call
+            _log.warning("a clip cannot be made: %s", ascii(str(error)[:300]))
+        finally:
+            self._fetching.discard(name)
+
+    def _synthesize(self, voice: Voice, text: str) -> bytes:
+        options: dict[str, Any] = {"voice_settings": dict(voice.settings)} if voice.settings else {}
+        if self._model != "eleven_multilingual_v2":  # takes no language_code
+            options["language_code"] = voice.language
+        pieces = self._client.text_to_speech.stream(
+            voice.voice,
+            text=text,
+            model_id=self._model,
+            output_format="ulaw_8000",
+            request_options={"max_retries": 0, "timeout_in_seconds": _FETCH_TIMEOUT_S},
+            **options,
+        )
+        return b"".join(pieces)[:_LONGEST_BYTES]
+
+    def _keep(self, name: str, mulaw: bytes, text: str) -> None:
+        while len(self._clips) >= _IN_MEMORY:
+            del self._clips[next(iter(self._clips))]
+        audio = Audio(len(mulaw), base64.b64encode(mulaw).decode())
+        self._clips[name] = Clip(audio, _spread(text, audio.ms))
+
+    def _write(self, name: str, mulaw: bytes) -> None:
+        """Whole or not at all: another worker may read it at any moment."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        part = self._directory / f"{name}.{os.getpid()}.part"
+        part.write_bytes(mulaw)
+        part.replace(self._directory / name)
+
+    def _name(self, voice: Voice, text: str) -> str:
+        content = "\n".join((self._model, voice.voice, voice.language, repr(voice.settings), text))
+        return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:32] + ".ulaw"
+
+
+def _spread(text: str, ms: float) -> Alignment:
+    each = ms / max(1, len(text))
+    starts = tuple(int(place * each) for place in range(len(text)))
+    return Alignment(text, starts, (max(1, int(each)),) * len(text))
