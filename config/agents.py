@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -12,12 +12,15 @@ from config.models import LANGUAGE_MODEL_ALLOWED, language_model_fault
 from config.table import Table
 
 TOOLS = ("hang_up",)
+VARIABLES = ("caller", "called", "now", "today")
+"""What may stand in braces in a greeting and in instructions."""
 DEFAULT_APOLOGY = "I'm sorry, I'm having trouble right now. Please call again in a little while."
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _VOICE = re.compile(r"[A-Za-z0-9]{1,64}")
 _VOICE_ALLOWED = "an ElevenLabs voice id of 1 to 64 letters and digits"
+_BRACES = re.compile(r"\{([a-z_]+)\}")
 _TOOL = re.compile("|".join(TOOLS))
 # OpenAI refuses the whole session for one keyword with < > or a line end.
 _KEYWORD = re.compile(r"[^<>\x00-\x1f\x7f-\x9f]*[^<>\x00-\x20\x7f-\x9f][^<>\x00-\x1f\x7f-\x9f]*")
@@ -110,6 +113,8 @@ class Agent:
     turn_taking: TurnTaking = TurnTaking()
     limits: Limits = Limits()
     phrases: Phrases = Phrases()
+    pronunciations: Mapping[str, str] = field(default_factory=dict)
+    """Words, and how they are said."""
     fallback_voice: str | None = None
     """Speaks when the voice makes no sound."""
 
@@ -168,12 +173,12 @@ def _agent(path: Path, file: Table) -> Agent:
     if not _NAME.fullmatch(path.stem):
         file.faults.append(f"{path} has a name that cannot be an agent's; allowed: a-z 0-9 _ - and then .toml")
     voice, turns, limits = file.table("voice_settings"), file.table("turn_taking"), file.table("limits")
-    phrases = file.table("phrases")
+    phrases, said = file.table("phrases"), file.table("pronunciations")
     agent = Agent(
         name=path.stem,
         numbers=file.texts("numbers", _NUMBER, "E.164 numbers such as '+15551234567'"),
-        greeting=file.text("greeting"),
-        instructions=file.text("instructions", lines=True),
+        greeting=_with_variables(file, "greeting"),
+        instructions=_with_variables(file, "instructions", lines=True),
         apology=file.text("apology", DEFAULT_APOLOGY),
         language=file.form("language", _LANGUAGE, "a language of ISO 639-1 such as 'en'", "en"),
         voice=file.form("voice", _VOICE, _VOICE_ALLOWED),
@@ -199,13 +204,23 @@ def _agent(path: Path, file: Table) -> Agent:
             idle_prompt_s=limits.number("idle_prompt_s", 15, 3, 300),
             idle_prompts=limits.whole("idle_prompts", 2, 0, 10),
         ),
+        pronunciations=said.texts_by_key(),
         phrases=Phrases(**{field.name: phrases.text(field.name, str(field.default)) for field in fields(Phrases)}),
         fallback_voice=file.optional_form("fallback_voice", _VOICE, _VOICE_ALLOWED),
     )
-    tables = (file, voice, turns, limits, phrases)
+    tables = (file, voice, turns, limits, phrases, said)
     for table in tables:
         table.refuse_unknown(*tables)
     return agent
+
+
+def _with_variables(file: Table, key: str, lines: bool = False) -> str:
+    text = file.text(key, lines=lines)
+    for name in _BRACES.findall(text):
+        if name not in VARIABLES:
+            wrong = f"has {{{name}}}, which is no variable{suggestion(name, VARIABLES)}"
+            file.refuse(key, wrong, ", ".join(f"{{{known}}}" for known in VARIABLES))
+    return text
 
 
 def _model(file: Table) -> str | None:

@@ -103,6 +103,10 @@ class Table:
             value = {}
         return Table(value, self._where, self.faults, key)
 
+    def texts_by_key(self) -> dict[str, str]:
+        """Every key of the table, whatever its name, with its text."""
+        return {key: self.text(key) for key in self._data}
+
     def refuse(self, key: str, wrong: str, allowed: str) -> None:
         self.faults.append(f"{self._where}: {self._path(key)} {wrong}; allowed: {allowed}")
 

@@ -181,6 +181,25 @@ def test_an_agent_that_cannot_be_interrupted(calls: Running) -> None:
     phone.wait_until_over()
 
 
+def test_an_agent_knows_who_calls_and_says_words_its_own_way(calls: Running) -> None:
+    phone = calls.phone(to_number="+15550000005", from_number="+15550001234")
+    _greeted(phone)
+    assert phone.heard_text.startswith("Hello +15550001234,")
+    phone.say("Tell me of the sea")
+    phone.wait_until_heard("Tell me of the ocean")
+    phone.hang_up()
+    phone.wait_until_over()
+    told = calls.sandbox.xai.requests[0].body["messages"][0]["content"]
+    assert told.startswith("You answer the phone. The caller is +15550001234, today is ")
+    kept = {path.name for path in (calls.folder / "clips").glob("*.ulaw")}
+    nameless = calls.phone(to_number="+15550000005", from_number="anonymous")
+    _greeted(nameless)
+    assert nameless.heard_text.startswith("Hello unknown,")
+    nameless.hang_up()
+    nameless.wait_until_over()
+    assert {path.name for path in (calls.folder / "clips").glob("*.ulaw")} == kept, "a caller's name is kept as sound"
+
+
 # Vendors fail
 
 

@@ -33,7 +33,7 @@ def model_at(sandbox: Sandbox) -> LanguageModel:
 
 def events_of(sandbox: Sandbox) -> list[ev.Event]:
     events: list[ev.Event] = []
-    Reply(7, REQUEST, model_at(sandbox), events.append).run()
+    Reply(7, REQUEST, model_at(sandbox), {}, events.append).run()
     return events
 
 
@@ -86,7 +86,7 @@ def test_a_sentence_without_an_end_can_be_taken_as_it_is(sandbox: Sandbox) -> No
     sandbox.xai.answer = lambda messages: Answer("We open at nine. Come early and bring")
     sandbox.xai.faults.append(faults.StallAfter(7))
     events: list[Any] = []
-    reply = Reply(7, REQUEST, model_at(sandbox), events.append)
+    reply = Reply(7, REQUEST, model_at(sandbox), {}, events.append)
     greenlet = gevent.spawn(reply.run)
     until(lambda: bool(sandbox.xai.requests) and sandbox.xai.requests[0].tokens_sent >= 7, "the stall")
     until(lambda: len(events) == 2, "the first sentence")
@@ -108,8 +108,15 @@ def test_after_the_first_word_there_is_no_second_try(sandbox: Sandbox, fault: ob
 def test_a_killed_reply_reports_nothing_more_and_hangs_up_on_the_model(sandbox: Sandbox) -> None:
     sandbox.xai.faults.append(faults.StallAfter(5))
     events: list[Any] = []
-    greenlet = gevent.spawn(Reply(7, REQUEST, model_at(sandbox), events.append).run)
+    greenlet = gevent.spawn(Reply(7, REQUEST, model_at(sandbox), {}, events.append).run)
     until(lambda: len(events) == 2, "the first sentence")
     greenlet.kill()
     until(lambda: sandbox.xai.requests[0].cancelled, "the end of the request")
     assert events == WHOLE[:2] and len(sandbox.xai.requests) == 1
+
+
+def test_what_the_model_writes_is_made_speakable(sandbox: Sandbox) -> None:
+    sandbox.xai.answer = lambda messages: Answer("**We** open at 9 \N{PARTY POPPER} \N{PARTY POPPER}. Ask Dr. Who!")
+    events: list[ev.Event] = []
+    Reply(7, REQUEST, model_at(sandbox), {"Dr.": "Doctor"}, events.append).run()
+    assert [e.text for e in events if isinstance(e, ev.SentenceReady)] == ["We open at 9.", "Ask Doctor Who!"]

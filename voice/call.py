@@ -16,18 +16,19 @@ from gevent.event import AsyncResult
 from gevent.queue import Empty, Queue
 
 from config.agents import Agent
+from voice import agent as agents
 from voice import registry, tools
 from voice.call_log import CallLog
 from voice.core import events as ev
 from voice.core.conversation import Conversation
 from voice.core.endpointing import Endpointing
-from voice.core.rules import Rules
 from voice.core.sentences import split
+from voice.core.variables import fill
 from voice.errors import CallerStreamError, CallRefused, VendorError
 from voice.readers import Ear, read_caller, read_synthesizer, read_transcriber
-from voice.reply import Reply
+from voice.reply import Replies
 from voice.wires.caller import Caller, Started, StreamClosed
-from voice.wires.clips import Clips, Voice
+from voice.wires.clips import Clips
 from voice.wires.language_model import LanguageModel, Request
 from voice.wires.synthesizer import KEEP_ALIVE_S, Synthesizer
 from voice.wires.telephone import Telephone
@@ -78,11 +79,12 @@ class Call:
         self._inbox: Queue[ev.Event] = Queue()
         # By job. Replies come and go, so they have a place of their own.
         self._greenlets: dict[str, gevent.Greenlet] = {}
-        self._replies: dict[int, tuple[Reply, gevent.Greenlet]] = {}
+        self._replies = Replies(services.language_model, self._report)
         self._endpointing: Endpointing | None = None
         # No vendor can be configured before `start` tells which agent answers; until then the default one is assumed.
         self._agent_known: "AsyncResult[Agent]" = AsyncResult()
         self._agent = services.agents[services.default_agent]
+        self._variables: dict[str, str] = {}
         self._conversation: Conversation | None = None
         self._log: CallLog | None = None
         # How the call ended, once it has.
@@ -125,7 +127,8 @@ class Call:
         agent = self._services.agents.get(admission.agent)
         if agent is None:
             raise CallRefused(f"no agent {ascii(admission.agent)}")
-        rules = _rules(agent)
+        self._variables = agents.variables(admission.caller_number, admission.called_number)
+        rules = agents.rules(agent, self._variables)
         conversation = Conversation(rules)
         session = registry.CallSession(
             started.call_sid,
@@ -172,7 +175,7 @@ class Call:
         greenlet.name = f"{self._name} {job}"
 
     def _children(self) -> list[gevent.Greenlet]:
-        return [*self._greenlets.values(), *(greenlet for _, greenlet in self._replies.values())]
+        return [*self._greenlets.values(), *self._replies.greenlets()]
 
     # The conversation
 
@@ -240,10 +243,9 @@ class Call:
             case ev.StartReply():
                 self._start_reply(action, conversation)
             case ev.CancelReply():
-                self._cancel_reply(action.turn)
+                self._replies.cancel(action.turn)
             case ev.FlushReply():
-                if action.turn in self._replies:
-                    self._replies[action.turn][0].flush()
+                self._replies.flush(action.turn)
             case ev.RunTool():
                 self._spawn(f"tool-{action.call_id}", self._run_tool, action)
             case ev.RecordTurn():
@@ -265,54 +267,30 @@ class Call:
             self._report(ev.StreamLost(str(error)))
 
     def _speak_known(self, turn: int, text: str) -> None:
-        voice = _voice(self._agent)
+        voice = agents.voice(self._agent)
         if clip := self._services.clips.get(voice, text):
             self._report(ev.SpeechArrived(turn, clip.audio, clip.alignment))
             self._report(ev.SpeechFinished(turn))
             return
         for sentence in split(text):
             self._write(self._synthesizer.speak, turn, sentence)
-        # For the next call; on a greenlet of its own, which outlives this one.
-        gevent.spawn(self._services.clips.fetch, voice, text)
+        if text in agents.same_in_every_call(self._agent):
+            # For the next call; on a greenlet of its own, which outlives this one.
+            gevent.spawn(self._services.clips.fetch, voice, text)
 
     def _start_reply(self, action: ev.StartReply, conversation: Conversation) -> None:
-        self._cancel_reply(action.turn)
         agent, services = self._agent, self._services
         model = agent.model or services.default_model
         history = conversation.transcript.messages(action.caller)
         request = Request(
             call_sid=self._name,
             model=services.fallback_model if action.attempt > 1 and services.fallback_model else model,
-            messages=[{"role": "system", "content": agent.instructions}, *history],
+            messages=[{"role": "system", "content": fill(agent.instructions, self._variables)}, *history],
             tools=tools.schemas(agent.tools) if action.tools else (),
             temperature=agent.temperature,
             max_tokens=agent.max_tokens,
         )
-
-        def report(event: ev.Event) -> None:
-            # What a cancelled reply still has to say is no news.
-            if self._replies.get(action.turn, (None,))[0] is reply:
-                self._report(event)
-
-        reply = Reply(action.turn, request, services.language_model, report)
-        greenlet = gevent.spawn(self._reply, action.turn, reply, report)
-        greenlet.name = f"{self._name} reply-{action.turn}"
-        self._replies[action.turn] = reply, greenlet
-
-    def _reply(self, turn: int, reply: Reply, report: Callable[[ev.Event], None]) -> None:
-        try:
-            reply.run()
-        except Exception:
-            _log.exception("%s: reply-%d failed", self._name, turn)
-            report(ev.VendorFailed("language model", "an error of ours", turn))
-        finally:
-            if self._replies.get(turn, (None,))[0] is reply:
-                del self._replies[turn]
-
-    def _cancel_reply(self, turn: int) -> None:
-        if turn in self._replies:
-            _, greenlet = self._replies.pop(turn)
-            greenlet.kill(block=False)
+        self._replies.start(self._name, action.turn, request, agent.pronunciations)
 
     def _run_tool(self, name: str, action: ev.RunTool) -> None:
         try:
@@ -375,33 +353,6 @@ class Call:
             sum(self._caller.skipped.values()),
             self._transcriber.dropped_bytes,
         )
-
-
-def _rules(agent: Agent) -> Rules:
-    taking, words = agent.turn_taking, agent.phrases
-    return Rules(
-        greeting=agent.greeting,
-        apology=agent.apology,
-        goodbye=words.goodbye,
-        filler=words.filler,
-        not_understood=words.not_understood,
-        idle_prompt=words.idle_prompt,
-        time_warning=words.time_warning,
-        language=agent.language,
-        barge_in=taking.barge_in,
-        backchannels=taking.backchannels,
-        preemptive=taking.preemptive,
-        silence_ms=taking.silence_ms,
-        max_silence_ms=max(taking.silence_ms, taking.max_silence_ms),
-        idle_prompt_s=agent.limits.idle_prompt_s,
-        idle_prompts=agent.limits.idle_prompts,
-        max_duration_s=agent.limits.max_duration_s,
-    )
-
-
-def _voice(agent: Agent) -> Voice:
-    chosen = ((name, value) for name, value in vars(agent.voice_settings).items() if value is not None)
-    return Voice(agent.voice, agent.language, tuple(chosen))
 
 
 def _head(session: registry.CallSession) -> dict[str, str]:

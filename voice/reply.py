@@ -1,19 +1,33 @@
-"""One answer of the language model: its tokens become sentences, tool calls and an end, all reported to the inbox.
+"""The language model's answers: tokens become sentences, tool calls and an end, all reported to the inbox.
 
-Runs on a greenlet of its own from top to bottom. It writes to no socket of the call, so it may be killed at any point.
+Each runs on a greenlet of its own from top to bottom. It writes to no socket of the call, so it may be killed anywhere.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+
+import gevent
 
 from voice.core import events as ev
 from voice.core.sentences import Sentences
+from voice.core.speakable import speakable
 from voice.errors import VendorError, VendorRefused
 from voice.wires.language_model import LanguageModel, Request, ToolCall
 
+_log = logging.getLogger("voice.call")
+
 
 class Reply:
-    def __init__(self, turn: int, request: Request, model: LanguageModel, report: Callable[[ev.Event], None]) -> None:
+    def __init__(
+        self,
+        turn: int,
+        request: Request,
+        model: LanguageModel,
+        pronunciations: Mapping[str, str],
+        report: Callable[[ev.Event], None],
+    ) -> None:
         self._turn = turn
+        self._pronunciations = pronunciations
         self._request = request
         self._model = model
         self._report = report
@@ -44,4 +58,51 @@ class Reply:
 
     def _report_sentences(self, sentences: list[str]) -> None:
         for sentence in sentences:
-            self._report(ev.SentenceReady(self._turn, sentence))
+            if spoken := speakable(sentence, self._pronunciations):
+                self._report(ev.SentenceReady(self._turn, spoken))
+
+
+class Replies:
+    """The answers of one call that are under way, one for each turn; used by the call greenlet alone."""
+
+    def __init__(self, model: LanguageModel, report: Callable[[ev.Event], None]) -> None:
+        self._model = model
+        self._report = report
+        self._running: dict[int, tuple[Reply, gevent.Greenlet]] = {}
+
+    def start(self, name: str, turn: int, request: Request, pronunciations: Mapping[str, str]) -> None:
+        """`name` stands in the log. An answer to the same turn that is under way gives way to it."""
+        self.cancel(turn)
+
+        def report(event: ev.Event) -> None:
+            # What a cancelled answer still has to say is no news.
+            if self._running.get(turn, (None,))[0] is reply:
+                self._report(event)
+
+        reply = Reply(turn, request, self._model, pronunciations, report)
+        greenlet = gevent.spawn(self._run, name, turn, reply, report)
+        greenlet.name = f"{name} reply-{turn}"
+        self._running[turn] = reply, greenlet
+
+    def _run(self, name: str, turn: int, reply: Reply, report: Callable[[ev.Event], None]) -> None:
+        try:
+            reply.run()
+        except Exception:
+            _log.exception("%s: reply-%d failed", name, turn)
+            report(ev.VendorFailed("language model", "an error of ours", turn))
+        finally:
+            if self._running.get(turn, (None,))[0] is reply:
+                del self._running[turn]
+
+    def cancel(self, turn: int) -> None:
+        if turn in self._running:
+            _, greenlet = self._running.pop(turn)
+            greenlet.kill(block=False)
+
+    def flush(self, turn: int) -> None:
+        """Take what stands of a sentence as one."""
+        if turn in self._running:
+            self._running[turn][0].flush()
+
+    def greenlets(self) -> list[gevent.Greenlet]:
+        return [greenlet for _, greenlet in self._running.values()]

@@ -90,6 +90,8 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         not_understood = "Pardon?"
         idle_prompt = "Hello?"
         time_warning = "One minute."
+        [pronunciations]
+        "Dr." = "Doctor"
         """,
     )
     assert desk == Agent(
@@ -110,6 +112,7 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         limits=Limits(14400, 7.5, 0),
         phrases=Phrases("Bye.", "Hold on.", "Pardon?", "Hello?", "One minute."),
         fallback_voice="def456",
+        pronunciations={"Dr.": "Doctor"},
     )
 
 
@@ -259,3 +262,15 @@ def test_settings_and_agents_fail_with_one_message(tmp_path: Path) -> None:
 def test_settings_and_agents_load_together(tmp_path: Path) -> None:
     settings, agents = load({**REQUIRED, **DEFAULT, "AGENTS_DIR": str(write(tmp_path, desk=GOOD))})
     assert (settings.default_agent, list(agents)) == ("desk", ["desk"])
+
+
+def test_a_variable_that_does_not_exist_is_a_fault(tmp_path: Path) -> None:
+    said = fault(tmp_path, GOOD.replace("Hello.", "Hello {callr}, it is {now}."))
+    assert said.startswith(
+        "greeting has {callr}, which is no variable (did you mean caller?); allowed: {caller}, {called}"
+    )
+
+
+def test_braces_around_other_things_are_none(tmp_path: Path) -> None:
+    said = "Answer {} or {1} or {A b}."
+    assert agent(tmp_path, GOOD.replace("Be kind.", said)).instructions == said
