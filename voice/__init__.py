@@ -2,16 +2,23 @@
 
 What a call is
     core/events.py          the two vocabularies: what happened (events), what to do (actions)
-    core/conversation.py    events in, actions out: every rule about two things that happen at once
+    core/conversation.py    events in, actions out: after every event, who may speak
     call.py                 one call, answer to hang-up: the inbox, the greenlets, the actions performed, the end
-    readers.py, reply.py    the other greenlets: three that listen, and one for each agent turn
+    readers.py, reply.py    the other greenlets: three that listen, and one for each answer of the model
+    agent.py                the agent as this call needs it: rules, voice, variables filled in
 
 What the conversation is made of, all of it pure
+    core/listening.py       the caller's side: what was said, how long to wait for it
+    core/delivery.py        the agent's side: one turn from first token to last sound; each lateness with its remedy
+    core/agenda.py          the actions of one event, and the deadlines
+    core/rules.py           what of an agent the conversation needs to know
+    core/words.py           backchannels, unfinished sentences, the same words
     core/turn.py            the agent's turn that is under way
     core/utterances.py      what the caller said, in order, however transcripts come in
     core/transcript.py      the history as both sides heard it
     core/playout.py         what was handed over, what of it was heard
     core/sentences.py       tokens in, sentences out
+    core/speakable.py       sentences fit to be spoken; core/variables.py {caller} and the like
     core/endpointing.py     when the caller starts and stops speaking
     core/audio.py           mu-law
     core/call_log.py        a call as JSON lines, and its replay
@@ -21,6 +28,7 @@ The peers, one file each
     wires/transcriber.py    OpenAI, over wires/vendor_socket.py
     wires/synthesizer.py    ElevenLabs, over the same
     wires/language_model.py Grok
+    wires/clips.py          ElevenLabs' SDK: words that are the same in many calls, kept as sound
     wires/telephone.py      Twilio's REST API, TwiML, signatures
     tools/                  what an agent may do besides speaking
 
@@ -31,7 +39,7 @@ The process
     call_log.py, logs.py    the file of a call; the log of the server
     errors.py               every error, by what can be done about it
     cli.py                  `python -m voice ...`
-    sandbox/                the world outside on 127.0.0.1: stand-ins, a phone, the demo
+    sandbox/                the world outside on 127.0.0.1: stand-ins, a phone, the demo, the load test
 
 Settings and agents are in `config/`; `server.py` puts everything together; `gunicorn.conf.py` serves it.
 """

@@ -372,8 +372,8 @@ def _turn_line(turn: ev.RecordTurn) -> str:
     """The stages of a turn, each from the decision that the caller had finished. No words: those are private."""
     times = turn.times
     line = f"turn {turn.turn}{' cut' if turn.cut else ''}"
-    if times.stopped is None:
-        return line
     stages = ("transcript", "first_token", "first_audio", "heard")
     reached = [(stage, getattr(times, stage)) for stage in stages]
+    if times.stopped is None or all(at is None for _, at in reached):
+        return line
     return f"{line}: " + ", ".join(f"{s} {(at - times.stopped) * 1000:.0f} ms" for s, at in reached if at is not None)

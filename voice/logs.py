@@ -47,7 +47,7 @@ def configure(level: str, log_format: str, secrets: Sequence[str]) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # These tell of every connection, or of every frame with its audio, at INFO or DEBUG.
-    for noisy in ("urllib3", "twilio.http_client", "websocket", "websockets"):
+    for noisy in ("urllib3", "twilio.http_client", "websocket", "websockets", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
