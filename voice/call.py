@@ -234,7 +234,9 @@ class Call:
             case ev.CloseSpeech() | ev.StopSpeaking():
                 self._write(self._synthesizer.close, action.turn)
             case ev.UseFallbackVoice():
-                self._change_voice(self._agent.fallback_voice or self._agent.voice)
+                voice = self._agent.fallback_voice or self._agent.voice
+                _log.info("%s: connecting to the synthesizer anew, voice %s", self._name, voice)
+                self._change_voice(voice)
             case ev.WaitForSilence():
                 if self._endpointing:
                     self._endpointing.silence_ms = action.silence_ms
@@ -329,6 +331,7 @@ class Call:
             return
         try:
             if end.apologize:
+                _log.info("%s: the caller hears the apology in Twilio's voice", self._name)
                 self._services.telephone.apologize(self._name, self._agent.apology)
             else:
                 self._services.telephone.hang_up(self._name)

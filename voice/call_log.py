@@ -45,9 +45,10 @@ class CallLog:
         try:
             self._file.write(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
             self._file.flush()
-        except OSError as error:
+        # TypeError: a value that JSON has no place for, such as a number of more than 64 bits.
+        except (OSError, TypeError) as error:
             self._broken(error)
 
-    def _broken(self, error: OSError) -> None:
+    def _broken(self, error: OSError | TypeError) -> None:
         _log.warning("the call log %s cannot be written: %s", self.path, error)
         self._file = None

@@ -21,6 +21,8 @@ from voice.wires.vendor_socket import CONNECT_TIMEOUT_S
 Report = Callable[[ev.Event], None]
 
 _OURS = "an error of ours"
+_MARK_DIGITS = 9
+"""Eleven days of sound; a number of more than 64 bits could not be written to the call's log."""
 
 _log = logging.getLogger("voice.call")
 
@@ -101,7 +103,7 @@ def read_synthesizer(name: str, synthesizer: Synthesizer, report: Report) -> Non
 def _mark_returned(name: str, report: Report) -> None:
     """Marks are named turn:position; any other name is none of ours."""
     turn, _, position_ms = name.partition(":")
-    if turn.isdecimal() and position_ms.isdecimal() and len(name) <= 32:
+    if turn.isdecimal() and position_ms.isdecimal() and max(len(turn), len(position_ms)) <= _MARK_DIGITS:
         report(ev.MarkReturned(int(turn), int(position_ms)))
 
 

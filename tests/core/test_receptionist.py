@@ -174,7 +174,11 @@ def test_a_caller_who_speaks_again_is_asked_anew() -> None:
     story.passes()
     story.sounds(12.1, 2, "Are you still there? ")
     story.heard(13.5, 2, 21)
-    story.asks(14.0, "Yes.")
+    # The answer is begun on a delta and confirmed: that counts as words too.
+    story.starts(14.0)
+    story.understood(14.5, "Yes")
+    story.stops(15.0)
+    story.final(16.0, "Yes.")
     story.writes(16.1, 3, "Good.")
     story.sounds(16.2, 3, "Good. ")
     story.heard(16.6, 3, 6)

@@ -95,7 +95,9 @@ class Conversation:
         self._agenda.set(Deadline.DURATION, self._agenda.now + limit)
         if limit > 3 * self.rules.warning_s:
             self._agenda.set(Deadline.WARNING, self._agenda.now + limit - self.rules.warning_s)
-        self._delivery.say(self.rules.greeting)
+        # The transcriber may have failed before the stream was there: its apology is under way, and stands.
+        if not self._ending:
+            self._delivery.say(self.rules.greeting)
 
     # The caller makes a sound
 
@@ -157,15 +159,18 @@ class Conversation:
                 self._delivery.give_up()
         elif self._listening.settled:
             if same:
-                words = self._listening.take()
-                self.transcript.caller_said(words)
-                self._delivery.confirm(turn, words)
+                self._delivery.confirm(turn, self._take_words())
             else:
                 self._delivery.give_up()
 
     def _decide_interruption(self, turn: Turn) -> None:
         """The caller's voice has stopped the agent: did words follow?"""
-        meant = self._listening.means_to_speak or (self._listening.words and self._delivery.nearly_done(turn))
+        # One that answered words which were not final can only be made anew: with them it would never be confirmed.
+        meant = (
+            not turn.confirmed
+            or self._listening.means_to_speak
+            or (self._listening.words and self._delivery.nearly_done(turn))
+        )
         if meant:
             self._delivery.abandon()
         elif self._listening.settled and not self._listening.speaking:
@@ -179,9 +184,7 @@ class Conversation:
         elif listening.speaking or listening.typing:
             pass
         elif listening.settled:
-            if words := listening.take():
-                self._idle_prompts = 0
-                self.transcript.caller_said(words)
+            if words := self._take_words():
                 self._delivery.answer(words, True, self._times(self._agenda.now))
         elif listening.awaited and listening.words and self.rules.preemptive != "off":
             self._answer_preemptively()
@@ -194,6 +197,14 @@ class Conversation:
             self._delivery.answer(self._listening.words, False, self._times(None))
         else:
             self._agenda.set(Deadline.STEADY, self._listening.steady_at)
+
+    def _take_words(self) -> str:
+        """What the caller has said, final: it is part of the conversation now."""
+        words = self._listening.take()
+        if words:
+            self._idle_prompts = 0
+            self.transcript.caller_said(words)
+        return words
 
     def _times(self, transcript: float | None) -> ev.TurnTimes:
         return ev.TurnTimes(self._listening.speech_end, self._listening.stopped, transcript)
@@ -246,7 +257,9 @@ class Conversation:
     def _late(self, deadline: Deadline) -> None:
         match deadline:
             case Deadline.TRANSCRIPT:
-                if self._listening.transcript_late(self._delivery.count) and self.floor == "nobody":
+                without_words = self._listening.transcript_late(self._delivery.count)
+                # A turn that was stopped goes on instead: nothing was said that could have been meant.
+                if without_words and self.floor == "nobody" and not self._delivery.suspended:
                     self._listening.take()
                     self._delivery.say(self.rules.not_understood)
             case Deadline.WORDS:

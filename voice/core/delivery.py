@@ -155,6 +155,8 @@ class Delivery:
 
     def _speak(self, turn: Turn, text: str) -> None:
         turn.say(text)
+        # Of a voice that tells no letters, silence was taken for the end of all that it had to say.
+        turn.speech_done = False
         self._agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
         self._agenda.do(ev.Speak(turn.number, text))
 
@@ -269,7 +271,8 @@ class Delivery:
     def _record(self, turn: Turn, heard: str, cut: bool) -> None:
         if turn is self.turn:
             self.turn = None
-        self._agenda.drop(*_STAGES)
+        # The goodbye that was cut short must not hurry the next one.
+        self._agenda.drop(*_STAGES, Deadline.GOODBYE)
         self._transcript.agent_said(heard, cut)
         self._agenda.do(ev.RecordTurn(turn.number, turn.caller, heard, cut, turn.times))
 
@@ -283,7 +286,9 @@ class Delivery:
             case Deadline.FIRST_TOKEN:
                 self._first_token_late(turn)
             case Deadline.SENTENCE:
-                self._remedied(turn, "sentence", "spoke the part")
+                if not turn.in_parts:
+                    self._remedied(turn, "sentence", "spoke the part")
+                turn.in_parts = True
                 self._agenda.do(ev.FlushReply(turn.number))
                 self._agenda.set(Deadline.SENTENCE, self._agenda.now + SENTENCE_WAIT_S)
             case Deadline.SPEECH:
@@ -301,6 +306,7 @@ class Delivery:
         if turn.held:
             self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + FIRST_TOKEN_WAIT_S)
         elif turn.attempt > 1:
+            self._remedied(turn, "first token", "given up")
             self.failed = "language model"
         elif not turn.said:
             self._remedied(turn, "first token", "filler")
@@ -345,6 +351,7 @@ class Delivery:
         """First in a new context, then by another voice, then there is no remedy."""
         turn.voice_attempt += 1
         if turn.voice_attempt > _VOICE_ATTEMPTS:
+            self._remedied(turn, stage, "given up")
             self.failed = "synthesizer"
             return
         self._agenda.do(ev.StopSpeaking(turn.number))

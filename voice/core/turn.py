@@ -33,6 +33,8 @@ class Turn:
     """The synthesizer has nothing to add."""
     broken_off: bool = False
     """Part of its text will never sound."""
+    in_parts: bool = False
+    """The model has kept the caller waiting for the end of a sentence."""
     hangs_up: bool = False
     """The call ends when it has been heard."""
     calls: list[ToolCalled] = field(default_factory=list)

@@ -29,8 +29,9 @@ class Utterances:
             self._open.append(_Utterance())
 
     def stopped(self) -> None:
-        if self._open:
-            self._open[-1].stopped = True
+        # All of them: keys pressed, or words that nobody heard, may stand behind the one that has just ended.
+        for utterance in self._open:
+            utterance.stopped = True
 
     # What the transcriber says
 

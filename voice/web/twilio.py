@@ -19,6 +19,7 @@ BUSY = "All our lines are busy at the moment. Please call again in a few minutes
 _STREAM = "/twilio/stream"
 _OVER = frozenset(("completed", "busy", "failed", "no-answer", "canceled"))
 _SHOWN = 200
+_BODY_TIMEOUT_S = 5.0
 
 _log = logging.getLogger("voice.web")
 
@@ -56,13 +57,19 @@ class TwilioDoors:
         return doors
 
     def _only_twilio(self) -> None:
-        """403 before anything is read or any vendor connected, for the stream before the upgrade."""
+        """403 before any vendor is connected, for the stream before the upgrade.
+
+        Without a signature not a byte of the body is read.
+        """
         stream = request.path == _STREAM
         if stream and "Origin" in request.headers:
             abort(403)  # a browser; Twilio sends none
+        if "X-Twilio-Signature" not in request.headers:
+            _log.warning("refused a request without Twilio's signature for %s: %s", _shown(request.path), _peer())
+            abort(403)
         base = self._public_url.replace("https://", "wss://", 1) if stream else self._public_url
         url = base + (request.path if stream else request.full_path.rstrip("?"))
-        form: Mapping[str, str] = {} if stream else request.form
+        form: Mapping[str, str] = {} if stream else _form()
         if not self._services.telephone.signed(url, form, dict(request.headers)):
             _log.warning("refused a request without Twilio's signature for %s: %s", url, _peer())
             abort(403)
@@ -119,6 +126,18 @@ def _check_upgrade() -> None:
         abort(400)
     # flask-sock agrees to compression whenever it is offered; our frames are read without.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+def _form() -> Mapping[str, str]:
+    """The body's fields; a body that pauses for 5 s is no body (400), and holds no connection."""
+    sock = request.environ.get("gunicorn.socket")
+    if sock is None:
+        return request.form
+    sock.settimeout(_BODY_TIMEOUT_S)
+    try:
+        return request.form
+    finally:
+        sock.settimeout(None)
 
 
 def _twiml(text: str) -> Response:

@@ -1,0 +1,33 @@
+"""Bodies that are promised and not sent: they must not keep the server from its callers."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.running import Running
+
+# A worker takes MAX_CALLS + 100 connections.
+_SOCKETS = 110
+
+
+@pytest.mark.parametrize("header", ["", "X-Twilio-Signature: c29tZXRoaW5n\r\n"], ids=["no signature", "a false one"])
+def test_half_sent_bodies_do_not_hold_the_server(tmp_path: Path, header: str) -> None:
+    with Running(tmp_path, MAX_CALLS="1") as running:
+        running.forget()
+        head = f"POST /twilio/voice HTTP/1.1\r\nHost: x\r\n{header}Content-Length: 100\r\n"
+        head += "Content-Type: application/x-www-form-urlencoded\r\n\r\nabc"
+        sockets = [socket.create_connection(("127.0.0.1", running.server.port)) for _ in range(_SOCKETS)]
+        try:
+            for sock in sockets:
+                sock.sendall(head.encode())
+            began = time.monotonic()
+            assert requests.get(f"{running.server.url}/healthz", timeout=20).ok
+            assert time.monotonic() - began < 15
+            assert sockets[0].recv(12).startswith(b"HTTP/1.1 40" if header else b"HTTP/1.1 403")
+        finally:
+            for sock in sockets:
+                sock.close()
+        assert "Traceback" not in running.log
