@@ -12,7 +12,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # Two processes: whole calls take their real time, and the rest need not wait for them.
-CALLS_TESTS := tests/test_calls.py tests/test_other_servers.py tests/web
+CALLS_TESTS := tests/test_calls.py tests/test_other_servers.py
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .

@@ -65,7 +65,11 @@ class TwilioDoors:
         if stream and "Origin" in request.headers:
             abort(403)  # a browser; Twilio sends none
         if "X-Twilio-Signature" not in request.headers:
-            _log.warning("refused a request without Twilio's signature for %s: %s", _shown(request.path), _peer())
+            _log.warning(
+                "refused a request without Twilio's signature for %s: %s",
+                _shown(request.full_path.rstrip("?")),
+                _peer(),
+            )
             abort(403)
         base = self._public_url.replace("https://", "wss://", 1) if stream else self._public_url
         url = base + (request.path if stream else request.full_path.rstrip("?"))
