@@ -1,6 +1,7 @@
 """Single-use tokens that let one call open one stream: made for the signed webhook, spent by the stream's `start`."""
 
 import hmac
+import secrets
 import time
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -26,14 +27,16 @@ class Tokens:
 
     def parameters(self, call_sid: str, agent: str, caller: str, called: str) -> dict[str, str]:
         """The `<Parameter>`s of a stream."""
-        token = self._serializer.dumps([call_sid, agent, _kept(caller), _kept(called)])
+        # A token's age is counted in whole seconds: without the nonce, two of one call made within a second would be
+        # the same token, and the second stream of that call (after a resume) be refused.
+        token = self._serializer.dumps([secrets.token_hex(8), call_sid, agent, _kept(caller), _kept(called)])
         return {"token": str(token), "agent": agent}
 
     def admit(self, started: Started) -> Admission:
         """Spend the token of a `start`. Raises CallRefused."""
         token = started.parameters.get("token", "")
         try:
-            call_sid, agent, caller, called = self._serializer.loads(token, max_age=LIFETIME_S)
+            _, call_sid, agent, caller, called = self._serializer.loads(token, max_age=LIFETIME_S)
         except (BadSignature, ValueError, TypeError) as error:
             raise CallRefused("the stream's token is missing, wrong or too old") from error
         if not hmac.compare_digest(call_sid, started.call_sid):
