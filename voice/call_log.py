@@ -5,6 +5,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from io import BufferedWriter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import orjson
 from voice.core import call_log
 from voice.core.events import Action, Event
 from voice.core.rules import Rules
+from voice.core.transcript import Past
 
 _log = logging.getLogger("voice.call_log")
 
@@ -20,7 +22,7 @@ _log = logging.getLogger("voice.call_log")
 class CallLog:
     """Opened when the call is known. A file that cannot be written costs one warning, never the call."""
 
-    def __init__(self, directory: Path, call: dict[str, str], rules: Rules) -> None:
+    def __init__(self, directory: Path, call: dict[str, str], rules: Rules, past: Past) -> None:
         self.path = directory / f"{call['call_sid']}.jsonl"
         self._file: BufferedWriter | None = None
         try:
@@ -29,7 +31,7 @@ class CallLog:
             self.path.chmod(0o600)
         except OSError as error:
             self._broken(error)
-        self._write([{"call": call, "rules": vars(rules)}])
+        self._write([{"call": call, "rules": asdict(rules), "past": past.plain()}])
 
     def write(self, event: Event, actions: Sequence[Action], now: float) -> None:
         self._write([call_log.event_line(event, now), *(call_log.action_line(action, now) for action in actions)])

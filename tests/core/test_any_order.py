@@ -14,21 +14,33 @@ from tests.core.stories import MS_PER_LETTER, RULES, Story, kinds
 from voice.core import events as ev
 from voice.core.audio import Audio
 from voice.core.conversation import Conversation
-from voice.core.rules import Rules
+from voice.core.rules import Digits, Rules
 from voice.core.transcript import CallerSaid
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 150.0
 _ITEMS = ("item-1", "item-2", "item-3")
 _WORDS = ("Yes.", "mm", "No, I want", "When are you open?", "", " and", "Tell me a story.")
 _PAUSES_S = (0.0, 0.05, 0.3, 0.7, 1.0, 2.0, 6.0)
 
 _rules = st.builds(
     Rules,
-    greeting=st.sampled_from(("Hello there.", "Hi. " * 30)),
+    greeting=st.sampled_from(("Hello there.", "Hi. " * 30, "[firm] This call is recorded. Hello.")),
     apology=st.just("Sorry, bye."),
     barge_in=st.sampled_from(("on_speech", "on_words", "off")),
     preemptive=st.sampled_from(("off", "think", "speak")),
     max_duration_s=st.sampled_from((30.0, 600.0)),
+    transfers=st.just(("desk",)),
+    digits=st.just((Digits("pin", 2, sensitive=True), Digits("extension"))),
+)
+_tools = st.sampled_from(
+    (
+        ("hang_up", "{}"),
+        ("other", "{}"),
+        ("transfer_call", '{"to": "desk"}'),
+        ("transfer_call", '{"to": "boss"}'),
+        ("ask_for_digits", '{"name": "pin"}'),
+        ("ask_for_digits", '{"name": "extension"}'),
+    )
 )
 _pauses = st.sampled_from(_PAUSES_S)
 _items = st.sampled_from(_ITEMS)
@@ -88,8 +100,8 @@ def _any_event(turn: int) -> st.SearchStrategy[ev.Event]:
         st.builds(ev.TranscriptFinished, _items, _words),
         st.builds(ev.TranscriptFailed, st.sampled_from(("", *_ITEMS)), st.just("")),
         st.builds(ev.ReplyStarted, turns),
-        st.builds(ev.SentenceReady, turns, st.sampled_from(("Of course.", "word " * 40))),
-        st.builds(ev.ToolCalled, turns, ids, st.sampled_from(("hang_up", "other")), st.just("{}")),
+        st.builds(ev.SentenceReady, turns, st.sampled_from(("Of course.", "word " * 40, "[firm] Of course."))),
+        _tools.flatmap(lambda tool: st.builds(ev.ToolCalled, turns, ids, *map(st.just, tool))),
         st.builds(ev.ToolFinished, turns, ids, st.just("{}")),
         st.builds(ev.ReplyFinished, turns),
         st.builds(lambda number, speech: ev.SpeechArrived(number, *speech), turns, spoken | silent),
@@ -122,7 +134,7 @@ def test_any_event_at_any_time_and_then_one_end(data: st.DataObject, rules: Rule
 class _World(_Clock):
     """Twilio, the language model and the synthesizer, each as quick as it is."""
 
-    def __init__(self, rules: Rules, answers: list[tuple[str, bool]], with_letters: bool) -> None:
+    def __init__(self, rules: Rules, answers: list[tuple[str, tuple[str, str] | None]], with_letters: bool) -> None:
         super().__init__(rules)
         self._coming: list[tuple[float, int, ev.Event]] = []
         self._order = count()
@@ -189,12 +201,12 @@ class _World(_Clock):
                         self.tell(mark)
 
     def _reply(self, action: ev.StartReply) -> None:
-        text, uses_tool = self._answers[action.turn % len(self._answers)]
+        text, tool = self._answers[action.turn % len(self._answers)]
         self.tell(ev.ReplyStarted(action.turn), 0.3)
         if text:
             self.tell(ev.SentenceReady(action.turn, text), 0.5)
-        if uses_tool and action.tools:
-            self.tell(ev.ToolCalled(action.turn, "call-1", "other", "{}"), 0.6)
+        if tool and action.tools:
+            self.tell(ev.ToolCalled(action.turn, "call-1", *tool), 0.6)
         elif not text:
             self.tell(ev.SentenceReady(action.turn, "Done."), 0.6)
         self.tell(ev.ReplyFinished(action.turn), 0.7)
@@ -202,7 +214,10 @@ class _World(_Clock):
 
 _caller_does = st.sampled_from(("starts", "stops", "commits", "extends", "finishes", "fails", "presses", "nothing"))
 _answers = st.lists(
-    st.tuples(st.sampled_from(("Of course.", "A rather long answer, " * 8 + "indeed.", "")), st.booleans()),
+    st.tuples(
+        st.sampled_from(("Of course.", "A rather long answer, " * 8 + "indeed.", "", "[firm] Of course. Yes.")),
+        st.sampled_from((None, ("other", "{}"), ("ask_for_digits", '{"name": "pin"}'))),
+    ),
     min_size=1,
     max_size=3,
 )
@@ -216,7 +231,10 @@ _answers = st.lists(
     script=st.lists(st.tuples(_pauses, _caller_does, _items, _words), max_size=30),
 )
 def test_the_floor_comes_back_and_no_silence_lasts(
-    rules: Rules, answers: list[tuple[str, bool]], with_letters: bool, script: list[tuple[float, str, str, str]]
+    rules: Rules,
+    answers: list[tuple[str, tuple[str, str] | None]],
+    with_letters: bool,
+    script: list[tuple[float, str, str, str]],
 ) -> None:
     world = _World(rules, answers, with_letters)
     speaking = False

@@ -1,6 +1,6 @@
 """A call as lines of JSON: its rules, then every event and the actions that followed; it replays to the same actions.
 
-    {"call": {"call_sid": "CA…", …}, "rules": {"greeting": "…", …}}
+    {"call": {"call_sid": "CA…", …}, "rules": {"greeting": "…", …}, "past": {"turns": 0, "entries": []}}
     {"t": 0.0, "event": "StreamStarted"}
     {"t": 0.0, "action": "Speak", "turn": 1, "text": "Hello."}
 
@@ -9,13 +9,14 @@ Audio stands as its number of bytes; the sound itself is never written.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_args
 
 from voice.core import events as ev
 from voice.core.audio import Audio
 from voice.core.conversation import Conversation
 from voice.core.rules import Rules
+from voice.core.transcript import Past
 
 _CLASSES: dict[str, Any] = {c.__name__: c for c in (*get_args(ev.Event), *get_args(ev.Action))}
 
@@ -35,7 +36,9 @@ def read(line: dict[str, Any]) -> ev.Event | ev.Action:
     if known is None:
         raise ValueError(f"{name!r} is neither an event nor an action")
     try:
-        value: ev.Event | ev.Action = known(**{f.name: _field(f.type, line[f.name]) for f in fields(known)})
+        # What an older log does not have takes its default.
+        there = (f for f in fields(known) if f.name in line or f.default is MISSING)
+        value: ev.Event | ev.Action = known(**{f.name: _field(f.type, line[f.name]) for f in there})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{name}: {error!r} is missing or wrong") from error
     return value
@@ -65,8 +68,8 @@ def replay(lines: Iterable[str]) -> Replayed:
     events = actions = 0
     differences = []
     for number, now, event, logged in _steps(lines):
-        if isinstance(event, Rules):
-            conversation = Conversation(event)
+        if isinstance(event, Conversation):
+            conversation = event
             continue
         if conversation is None:
             raise ValueError(f"line {number}: an event before the call's first line")
@@ -79,7 +82,7 @@ def replay(lines: Iterable[str]) -> Replayed:
 
 
 def _steps(lines: Iterable[str]) -> Iterator[tuple[int, float, Any, list[ev.Action]]]:
-    """Each event (or the rules that begin a call) with the actions logged behind it."""
+    """Each event (or the conversation, as it begins on a stream) with the actions logged behind it."""
     step: tuple[int, float, Any, list[ev.Action]] | None = None
     for number, text in enumerate(lines, 1):
         try:
@@ -91,11 +94,15 @@ def _steps(lines: Iterable[str]) -> Iterator[tuple[int, float, Any, list[ev.Acti
                 continue
             if step is not None:
                 yield step
-            step = (number, 0.0, Rules(**line["rules"]), []) if "rules" in line else (number, line["t"], read(line), [])
+            step = (number, 0.0, _begin(line), []) if "rules" in line else (number, line["t"], read(line), [])
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"line {number}: {error}") from error
     if step is not None:
         yield step
+
+
+def _begin(line: dict[str, Any]) -> Conversation:
+    return Conversation(Rules(**line["rules"]), Past.read(line["past"]) if "past" in line else Past())
 
 
 def _plain(value: ev.Event | ev.Action) -> dict[str, object]:

@@ -7,9 +7,10 @@ Run by the call greenlet alone. Two sides take note of what happens, the caller'
 from voice.core import events as ev
 from voice.core.agenda import Agenda, Deadline
 from voice.core.delivery import GOODBYE_WAIT_S, Delivery
+from voice.core.keypad import Keypad
 from voice.core.listening import Listening
 from voice.core.rules import Rules
-from voice.core.transcript import Transcript
+from voice.core.transcript import Past, Transcript
 from voice.core.turn import Turn
 from voice.core.words import bare
 
@@ -17,15 +18,19 @@ WORDS_WAIT_S = 0.9
 """A caller who stopped the agent and then says no word has not meant to."""
 _A_NOISE_MS = 400
 """What is shorter and has brought no word by its end is taken for a noise at once."""
+_MESSAGE_WAIT_S = 90.0
+"""A message for a machine has been spoken by then, or never will be."""
 
 
 class Conversation:
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, past: Past = Past()) -> None:
+        """`past` is what was said before on an earlier stream of the same call."""
         self.rules = rules
-        self.transcript = Transcript()
+        self.transcript = Transcript(past.entries)
         self._agenda = Agenda()
-        self._listening = Listening(rules, self._agenda)
-        self._delivery = Delivery(rules, self.transcript, self._agenda)
+        keypad = Keypad(self._agenda)
+        self._listening = Listening(rules, self._agenda, keypad)
+        self._delivery = Delivery(rules, self.transcript, self._agenda, keypad, past.turns)
         # Set once the call is to end, when the turn that says so has been heard.
         self._ending: ev.EndCall | None = None
         self.ended = False
@@ -87,7 +92,7 @@ class Conversation:
                 self._end(ev.EndCall("completed", event.reason))
             case ev.DeadlinePassed():
                 self._deadline_passed()
-            case ev.TranscriberReady() | ev.SynthesizerReady():
+            case ev.TranscriberReady() | ev.SynthesizerReady() | ev.TokensUsed():
                 pass
 
     def _greet(self) -> None:
@@ -96,7 +101,9 @@ class Conversation:
         if limit > 3 * self.rules.warning_s:
             self._agenda.set(Deadline.WARNING, self._agenda.now + limit - self.rules.warning_s)
         # The transcriber may have failed before the stream was there: its apology is under way, and stands.
-        if not self._ending:
+        if self.rules.message_only:
+            self._finish_with(self.rules.greeting, ev.EndCall("completed", "message-left"), _MESSAGE_WAIT_S)
+        elif not self._ending:
             self._delivery.say(self.rules.greeting)
 
     # The caller makes a sound
@@ -105,12 +112,12 @@ class Conversation:
         self._listening.handle(event)
         turn = self._delivery.turn
         match event:
-            case ev.CallerStartedSpeaking() if turn and not turn.firm:
+            case ev.CallerStartedSpeaking() if turn and not turn.is_firm(self._agenda.now):
                 if not turn.playout.started:
                     self._delivery.hold(turn)
                 elif self.rules.barge_in == "on_speech":
                     self._delivery.suspend()
-            case ev.DigitPressed() if turn and not turn.firm:
+            case ev.DigitPressed() if turn and not turn.is_firm(self._agenda.now):
                 self._delivery.suspend()
                 self._delivery.abandon()
             case ev.CallerStoppedSpeaking() if self._delivery.suspended:
@@ -123,11 +130,11 @@ class Conversation:
         self._take_notice_of_failure()
         if self.ended:
             return
-        if self._delivery.hung_up:
-            self._end(ev.EndCall("completed", "agent-hung-up"))
+        if self._delivery.end:
+            self._end(self._delivery.end)
             return
         turn = self._delivery.turn
-        if turn and not turn.firm:
+        if turn and not turn.is_firm(self._agenda.now):
             self._decide_in_turn(turn)
         elif self._delivery.suspended:
             self._decide_interruption(self._delivery.suspended)
@@ -231,20 +238,21 @@ class Conversation:
     def _take_notice_of_failure(self) -> None:
         """A vendor is beyond remedy: apologize and end."""
         vendor, self._delivery.failed = self._delivery.failed, None
-        if vendor is None or (self._ending and self._ending.result == "failed" and vendor != "synthesizer"):
+        if vendor is None or (self._ending and vendor != "synthesizer"):
             return
-        end = ev.EndCall("failed", f"{vendor.replace(' ', '-')}-failed", apologize=vendor == "synthesizer")
-        if vendor == "synthesizer":
+        mute = vendor == "synthesizer"
+        end = ev.EndCall("failed", f"{vendor.replace(' ', '-')}-failed", mute, transfer_to=self.rules.human)
+        if mute:
             self._end(end)
         else:
             self._finish_with(self.rules.apology, end)
 
-    def _finish_with(self, words: str, end: ev.EndCall) -> None:
+    def _finish_with(self, words: str, end: ev.EndCall, wait_s: float = GOODBYE_WAIT_S) -> None:
         """Say this, and nothing after it."""
         self._delivery.give_up()
         self._delivery.abandon()
         self._ending = end
-        self._agenda.set(Deadline.GOODBYE, self._agenda.now + GOODBYE_WAIT_S)
+        self._agenda.set(Deadline.GOODBYE, self._agenda.now + wait_s)
         self._delivery.say(words, firm=True)
 
     def _deadline_passed(self) -> None:
@@ -284,8 +292,8 @@ class Conversation:
         turn = self._delivery.turn
         if self._ending:
             self._end(self._ending)
-        elif turn and turn.hangs_up:
-            self._end(ev.EndCall("completed", "agent-hung-up"))
+        elif turn and turn.ending:
+            self._end(turn.ending.end)
 
     def _idle(self) -> None:
         self._idle_prompts += 1

@@ -5,6 +5,9 @@ Every stage of a turn has a deadline and a remedy; what was late and what was do
 
 from voice.core import events as ev
 from voice.core.agenda import Agenda, Deadline
+from voice.core.firm import unmarked
+from voice.core.keypad import Keypad
+from voice.core.own_tools import digits_wanted, ending
 from voice.core.rules import Rules
 from voice.core.sentences import split
 from voice.core.transcript import ToolUsed, Transcript
@@ -16,7 +19,8 @@ SECOND_TOKEN_WAIT_S = 2.0
 SENTENCE_WAIT_S = 1.5
 SPEECH_WAIT_S = 1.5
 TOOL_WAIT_S = 1.0
-HANG_UP_TOOL = "hang_up"
+_TYPE_NOW = '{"status": "the caller can type now; what is typed follows as the caller\'s words"}'
+_NOT_TRANSFERRED = '{"error": "not transferred: the caller went on speaking"}'
 _STAGES = (
     Deadline.FIRST_TOKEN,
     Deadline.SENTENCE,
@@ -33,16 +37,18 @@ GOODBYE_WAIT_S = 15.0
 
 
 class Delivery:
-    def __init__(self, rules: Rules, transcript: Transcript, agenda: Agenda) -> None:
+    def __init__(self, rules: Rules, transcript: Transcript, agenda: Agenda, keypad: Keypad, turns: int) -> None:
+        """`turns` of the call are over already."""
         self._rules = rules
         self._transcript = transcript
         self._agenda = agenda
+        self._keypad = keypad
         self.turn: Turn | None = None
         # Stopped by the caller's voice; goes on if no words follow.
         self.suspended: Turn | None = None
-        self.count = 0
-        # A turn has been heard that was to be the last.
-        self.hung_up = False
+        self.count = turns
+        # Set when a turn has been heard that was to be the last.
+        self.end: ev.EndCall | None = None
         self._connections_lost = 0
         # The vendor that is beyond remedy.
         self.failed: ev.Vendor | None = None
@@ -69,7 +75,7 @@ class Delivery:
         return self.turn
 
     def _ask(self, turn: Turn) -> None:
-        turn.reply_done = False
+        turn.reply_done = turn.answered = False
         caller = "" if turn.confirmed else turn.caller
         tools = turn.rounds < self._rules.tool_rounds
         self._agenda.do(ev.StartReply(turn.number, caller, turn.attempt, tools))
@@ -103,6 +109,7 @@ class Delivery:
                 turn.reached("first_token", self._agenda.now)
             case ev.SentenceReady():
                 turn.reached("first_sentence", self._agenda.now)
+                turn.answered = True
                 self._speak(turn, event.text)
             case ev.ToolCalled():
                 turn.calls.append(event)
@@ -118,28 +125,51 @@ class Delivery:
 
     def _complete(self, turn: Turn) -> None:
         """The model's answer is whole: do what it calls for, or finish the speech."""
-        if any(call.name == HANG_UP_TOOL for call in turn.calls):
-            turn.hangs_up = True
-            turn.calls.clear()
-            self._agenda.within(Deadline.GOODBYE, GOODBYE_WAIT_S)
         if turn.calls:
             self._run_tools(turn)
-        elif turn.said:
+        else:
+            self._finish(turn)
+
+    def _finish(self, turn: Turn) -> None:
+        """Nothing more is to be said in it."""
+        if turn.said:
             self._agenda.do(ev.FinishSpeech(turn.number))
             if turn.spoken:
                 self._close_speech(turn)
-        elif not turn.hangs_up:
+        elif not turn.ending:
             self.model_failed(turn)
 
     def _run_tools(self, turn: Turn) -> None:
-        uses = [ToolUsed(call.call_id, call.name, call.arguments) for call in turn.calls]
-        self._transcript.tools_called(turn.number, uses, turn.said)
+        """All of one answer at once; the one that ends the call waits until the others have run and all is heard."""
+        endings = {call.call_id: found for call in turn.calls if (found := ending(call, self._rules))}
+        turn.ending = turn.ending or next(iter(endings.values()), None)
+        # Who hangs up leaves no trace in the history; from a transfer the caller may come back.
+        transfers = {call_id for call_id, found in endings.items() if found.end.transfer_to}
+        kept = [call for call in turn.calls if call.call_id not in endings or call.call_id in transfers]
+        if kept:
+            uses = [ToolUsed(call.call_id, call.name, call.arguments) for call in kept]
+            self._transcript.tools_called(turn.number, uses, turn.said)
         for call in turn.calls:
-            turn.running.add(call.call_id)
-            self._agenda.do(ev.RunTool(turn.number, call.call_id, call.name, call.arguments))
+            if call.call_id not in endings:
+                self._run_tool(turn, call)
         turn.calls.clear()
         turn.rounds += 1
-        self._agenda.within(Deadline.TOOL, TOOL_WAIT_S)
+        if turn.ending:
+            self._agenda.within(Deadline.GOODBYE, GOODBYE_WAIT_S)
+        if turn.running:
+            self._agenda.within(Deadline.TOOL, TOOL_WAIT_S)
+        elif turn.ending or turn.answered:
+            self._finish(turn)
+        else:
+            self._ask(turn)
+
+    def _run_tool(self, turn: Turn, call: ev.ToolCalled) -> None:
+        if digits := digits_wanted(call, self._rules):
+            self._keypad.want(digits)
+            self._transcript.tool_finished(turn.number, call.call_id, _TYPE_NOW)
+        else:
+            turn.running.add(call.call_id)
+            self._agenda.do(ev.RunTool(turn.number, call.call_id, call.name, call.arguments))
 
     def tool_finished(self, event: ev.ToolFinished) -> None:
         """The result is kept, whatever has become of the turn; the model goes on if it is still the same."""
@@ -149,22 +179,28 @@ class Delivery:
             turn.running.discard(event.call_id)
             if not turn.running:
                 self._agenda.drop(Deadline.TOOL)
-                self._ask(turn)
+                if turn.ending:
+                    self._finish(turn)
+                    self._advance(turn)
+                else:
+                    self._ask(turn)
 
     # A turn goes on: its sound
 
-    def _speak(self, turn: Turn, text: str) -> None:
-        turn.say(text)
+    def _speak(self, turn: Turn, sentence: str) -> None:
+        text, firm = unmarked(sentence)
+        turn.say(text, firm)
         # Of a voice that tells no letters, silence was taken for the end of all that it had to say.
         turn.speech_done = False
         self._agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
         self._agenda.do(ev.Speak(turn.number, text))
 
     def _speak_known(self, turn: Turn, text: str) -> None:
-        text = " ".join(split(text))
-        turn.say(text)
+        sentences = [unmarked(sentence) for sentence in split(text)]
+        for sentence, firm in sentences:
+            turn.say(sentence, firm)
         self._agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
-        self._agenda.do(ev.SpeakKnown(turn.number, text))
+        self._agenda.do(ev.SpeakKnown(turn.number, " ".join(sentence for sentence, _ in sentences)))
 
     def _close_speech(self, turn: Turn) -> None:
         if not turn.closed:
@@ -205,7 +241,7 @@ class Delivery:
         if turn.over:
             heard = turn.said if not turn.broken_off else playout.heard_text(agenda.now, turn.said)
             self._record(turn, heard, cut=turn.broken_off)
-            self.hung_up = turn.hangs_up
+            self.end = turn.ending.end if turn.ending else None
         elif turn.said and playout.over and not turn.spoken and not turn.held:
             agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
 
@@ -240,6 +276,7 @@ class Delivery:
         turn, self.suspended = self.suspended, None
         if turn:
             self._agenda.drop(Deadline.WORDS)
+            self._call_off(turn)
             self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
 
     def give_up(self) -> None:
@@ -252,7 +289,13 @@ class Delivery:
         self._stop_vendors(turn)
         if turn.playout.started:
             self._agenda.do(ev.ClearPlayout())
+        self._call_off(turn)
         self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
+
+    def _call_off(self, turn: Turn) -> None:
+        """The caller does not want the call to end yet."""
+        if turn.ending:
+            self._transcript.tool_finished(turn.number, turn.ending.call_id, _NOT_TRANSFERRED)
 
     def record_end(self, turn: Turn) -> None:
         """The call is over in the middle of the turn."""
@@ -293,7 +336,7 @@ class Delivery:
                 self._agenda.set(Deadline.SENTENCE, self._agenda.now + SENTENCE_WAIT_S)
             case Deadline.SPEECH:
                 self._speech_late(turn)
-            case Deadline.TOOL:
+            case Deadline.TOOL if not turn.ending:
                 self._remedied(turn, "tool", "filler")
                 self._speak_known(turn, self._rules.filler)
             case Deadline.MARK:

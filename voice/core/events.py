@@ -10,7 +10,7 @@ from typing import Literal
 from voice.core.audio import Audio
 
 Vendor = Literal["transcriber", "language model", "synthesizer"]
-Result = Literal["completed", "failed", "lost"]
+Result = Literal["completed", "failed", "lost", "transferred"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class CallerStoppedSpeaking:
 @dataclass(frozen=True)
 class DigitPressed:
     digit: str
+    """What was pressed; • for one that is nobody's business."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,18 @@ class ToolCalled:
     name: str
     arguments: str
     """JSON, as the model wrote it."""
+
+
+@dataclass(frozen=True)
+class TokensUsed:
+    """What the language model took in and gave out for a reply; it comes before the reply's end, or not at all."""
+
+    turn: int
+    prompt: int
+    """All of the request, the cached part too."""
+    cached: int
+    completion: int
+    """All that is billed as output, thoughts too."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +268,15 @@ class RunTool:
 
 
 @dataclass(frozen=True)
+class CollectDigits:
+    """The next keys that the caller presses belong together; sensitive ones stay where they are typed."""
+
+    name: str
+    """What they are; empty when nothing is asked for any more."""
+    sensitive: bool
+
+
+@dataclass(frozen=True)
 class FinishSpeech:
     """The turn's text is complete: have all of it spoken."""
 
@@ -345,6 +367,10 @@ class EndCall:
     """A few words in kebab-case, the same in logs and metrics."""
     apologize: bool = False
     """The agent's voice is what failed: the telephone itself says the apology."""
+    transfer_to: str = ""
+    """Whom the caller is to be connected with, by the name that the agent has for them."""
+    summary: str = ""
+    """What that person is told before."""
 
 
 Event = (
@@ -363,6 +389,7 @@ Event = (
     | ReplyStarted
     | SentenceReady
     | ToolCalled
+    | TokensUsed
     | ReplyFinished
     | SynthesizerReady
     | SpeechArrived
@@ -379,6 +406,7 @@ Action = (
     | CancelReply
     | FlushReply
     | RunTool
+    | CollectDigits
     | Speak
     | SpeakKnown
     | UseFallbackVoice

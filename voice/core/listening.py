@@ -2,6 +2,7 @@
 
 from voice.core import events as ev
 from voice.core.agenda import Agenda, Deadline
+from voice.core.keypad import Keypad
 from voice.core.rules import Rules
 from voice.core.utterances import Utterances
 from voice.core.words import is_backchannel, silence_ms
@@ -10,17 +11,15 @@ TRANSCRIPT_WAIT_S = 1.8
 """From the end of an utterance: a final transcript comes 0.7 to 1.7 s after it (measured on the live service)."""
 COMMIT_WAIT_S = 1.2
 """From the second commit of an utterance of which not a word has come."""
-KEYPAD_PAUSE_S = 3.0
-"""Digits belong together when less than this is between them; # ends them at once."""
 STEADY_S = 0.12
 """Words come in bursts: what was understood so far is worth an answer when none has come for so long."""
-_KEYPAD_LIMIT = 64
 
 
 class Listening:
-    def __init__(self, rules: Rules, agenda: Agenda) -> None:
+    def __init__(self, rules: Rules, agenda: Agenda, keypad: Keypad) -> None:
         self._rules = rules
         self._agenda = agenda
+        self._keypad = keypad
         self._utterances = Utterances()
         self.speaking = False
         # Of the latest utterance: its beginning, its last sound, and the decision that it was over.
@@ -29,7 +28,6 @@ class Listening:
         self.stopped: float | None = None
         self._silence_ms = rules.silence_ms
         self._committed_again = False
-        self._digits = ""
         # When the latest word came that is not final.
         self._word_at = 0.0
 
@@ -53,7 +51,7 @@ class Listening:
             case ev.TranscriptFailed():
                 self._utterances.failed(event.item)
             case ev.DigitPressed():
-                self._press(event.digit)
+                self._typed(self._keypad.press(event.digit))
         if not self._utterances.awaited:
             self._agenda.drop(Deadline.TRANSCRIPT)
 
@@ -74,21 +72,13 @@ class Listening:
             self._silence_ms = wanted_ms
             self._agenda.do(ev.WaitForSilence(wanted_ms))
 
-    def _press(self, digit: str) -> None:
-        if digit != "#" and len(self._digits) < _KEYPAD_LIMIT:
-            self._digits += digit
-        if digit == "#":
-            self.keypad_paused()
-        else:
-            self._agenda.set(Deadline.KEYPAD, self._agenda.now + KEYPAD_PAUSE_S)
-
     def keypad_paused(self) -> None:
-        """The digits are complete: they count as the caller's words."""
-        self._agenda.drop(Deadline.KEYPAD)
-        if self._digits:
-            self._utterances.typed(f"[keypad] {' '.join(self._digits)}")
+        self._typed(self._keypad.complete())
+
+    def _typed(self, words: str) -> None:
+        if words:
+            self._utterances.typed(words)
             self.speech_end = self.stopped = self._agenda.now
-            self._digits = ""
 
     def transcript_late(self, turn: int) -> bool:
         """Words that were understood so far have to do; of an utterance without any, ask for the words once more.
@@ -134,7 +124,7 @@ class Listening:
 
     @property
     def typing(self) -> bool:
-        return bool(self._digits)
+        return self._keypad.typing
 
     @property
     def spoke_ms(self) -> float:

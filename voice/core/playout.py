@@ -87,12 +87,16 @@ class Playout:
 
     def heard_text(self, now: float, said: str) -> str:
         """The whole words heard so far. `said` is the turn's text, for a synthesizer that gave no alignment."""
+        text = "".join(char for char, _ in self._letters) if self._letters else said
+        return _whole_words(text, self.heard_letters(now, said))
+
+    def heard_letters(self, now: float, said: str) -> int:
+        """How many characters of the text have been heard."""
         # Positions are rounded down, audio is cut at multiples of 3 bytes.
         heard = self.heard_ms(now) + 0.5
         if not self._letters:
-            return _whole_words(said, int(len(said) * heard / self.total_ms) if self.total_ms else 0)
-        text = "".join(char for char, _ in self._letters)
-        return _whole_words(text, sum(1 for _, end in self._letters if end <= heard))
+            return int(len(said) * heard / self.total_ms) if self.total_ms else 0
+        return sum(1 for _, end in self._letters if end <= heard)
 
     def rewind(self, now: float) -> None:
         """What was handed over has been cleared: all that was not heard waits again, from the very place on."""

@@ -8,6 +8,17 @@ Preemptive = Literal["off", "think", "speak"]
 
 
 @dataclass(frozen=True)
+class Digits:
+    """What the agent may ask the caller to type."""
+
+    name: str
+    length: int | None = None
+    """None: until # or a pause."""
+    sensitive: bool = False
+    """Neither the model nor any log gets to see them."""
+
+
+@dataclass(frozen=True)
 class Rules:
     greeting: str
     apology: str
@@ -35,7 +46,17 @@ class Rules:
     """The time limit is announced so long before."""
     tool_rounds: int = 5
     """So often in a turn the model may call tools before it has to answer."""
+    transfers: tuple[str, ...] = ()
+    """The names that a call may be transferred to."""
+    human: str = ""
+    """The name that the call is transferred to when a vendor is beyond remedy; empty: it ends."""
+    digits: tuple[Digits, ...] = ()
+    message_only: bool = False
+    """The greeting is a message for a machine: the call ends behind it."""
 
     def __post_init__(self) -> None:
         # A log holds lists.
         object.__setattr__(self, "backchannels", tuple(self.backchannels))
+        object.__setattr__(self, "transfers", tuple(self.transfers))
+        digits = tuple(Digits(**one) if isinstance(one, dict) else one for one in self.digits)
+        object.__setattr__(self, "digits", digits)

@@ -1,7 +1,7 @@
 """The conversation so far, as both sides heard it: what goes to the language model and into the records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -39,11 +39,41 @@ class ToolsUsed:
 Entry = CallerSaid | AgentSaid | ToolsUsed
 
 
+@dataclass(frozen=True)
+class Past:
+    """What an earlier stream of the same call leaves to the next one; as JSON it is kept between the two."""
+
+    turns: int = 0
+    entries: tuple[Entry, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        entries = [{type(entry).__name__: asdict(entry)} for entry in self.entries]
+        return {"turns": self.turns, "entries": entries}
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> "Past":
+        """Raises ValueError for what `plain` did not make."""
+        try:
+            return cls(int(plain["turns"]), tuple(_entry(one) for one in plain["entries"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no past of a call: {error!r}") from error
+
+    def with_result(self, name: str, result: str) -> "Past":
+        """What came of the latest call of that tool, if nothing is known of it yet."""
+        transcript = Transcript(self.entries)
+        for entry in reversed(self.entries):
+            uses = entry.uses if isinstance(entry, ToolsUsed) else ()
+            if found := next((use for use in uses if use.name == name), None):
+                transcript.tool_finished(entry.turn, found.call_id, result)  # type: ignore[union-attr]
+                break
+        return Past(self.turns, tuple(transcript.entries))
+
+
 class Transcript:
     """Append-only, but for what is not settled yet: unanswered words of the caller grow, tools get their results."""
 
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self.entries: list[Entry] = list(entries)
 
     def caller_said(self, text: str) -> None:
         if self.entries and isinstance(last := self.entries[-1], CallerSaid):
@@ -78,11 +108,18 @@ class Transcript:
         that are not in the transcript yet."""
         entries = self.entries
         if and_then:
-            heard = Transcript()
-            heard.entries = list(entries)
+            heard = Transcript(entries)
             heard.caller_said(and_then)
             entries = heard.entries
         return [message for entry in entries for message in _messages(entry)]
+
+
+def _entry(plain: dict[str, Any]) -> Entry:
+    (name, fields), *more = plain.items()
+    if name == "ToolsUsed" and not more:
+        return ToolsUsed(**fields | {"uses": tuple(ToolUsed(**use) for use in fields["uses"])})
+    kinds: dict[str, type[CallerSaid | AgentSaid]] = {"CallerSaid": CallerSaid, "AgentSaid": AgentSaid}
+    return kinds[name](**fields)
 
 
 def _messages(entry: Entry) -> list[dict[str, Any]]:

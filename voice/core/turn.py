@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from voice.core.events import ToolCalled, TurnTimes
+from voice.core.own_tools import Ending
 from voice.core.playout import Playout
 
 
@@ -19,12 +20,16 @@ class Turn:
     """The caller's speech does not stop it."""
     said: str = ""
     """The text given to the synthesizer so far."""
+    firm_spans: list[tuple[int, int]] = field(default_factory=list)
+    """Beginning and end, as places in `said`, of the sentences that the caller's speech does not stop."""
     playout: Playout = field(default_factory=Playout)
     times: TurnTimes = field(default_factory=TurnTimes)
     attempt: int = 1
     """How often the language model was asked for the same answer."""
     voice_attempt: int = 1
     """How often the synthesizer was given the same text."""
+    answered: bool = False
+    """The present answer of the model has words."""
     reply_done: bool = False
     """The language model has nothing to add."""
     closed: bool = False
@@ -35,8 +40,8 @@ class Turn:
     """Part of its text will never sound."""
     in_parts: bool = False
     """The model has kept the caller waiting for the end of a sentence."""
-    hangs_up: bool = False
-    """The call ends when it has been heard."""
+    ending: Ending | None = None
+    """The call ends so when the turn has been heard."""
     calls: list[ToolCalled] = field(default_factory=list)
     """Called in the present answer of the model, not run yet."""
     running: set[str] = field(default_factory=set)
@@ -44,8 +49,17 @@ class Turn:
     rounds: int = 0
     """How often the model has called tools."""
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, firm: bool = False) -> None:
         self.said = f"{self.said} {text}" if self.said else text
+        if firm:
+            self.firm_spans.append((len(self.said) - len(text), len(self.said)))
+
+    def is_firm(self, now: float) -> bool:
+        """The caller's speech does not stop it now: all of it is firm, or the sentence that is heard or about to be."""
+        if self.firm or not self.firm_spans:
+            return self.firm
+        heard = self.playout.heard_letters(now, self.said)
+        return self.confirmed and any(start <= heard + 1 and heard < end for start, end in self.firm_spans)
 
     def reached(self, stage: str, now: float) -> None:
         """Note the first time that a stage of `TurnTimes` was reached."""
