@@ -1,26 +1,29 @@
-"""When the caller starts and stops speaking, from the loudness of each frame against the line's own noise."""
+"""When the caller starts and stops speaking: what is louder than the line and repeats itself as a voice does.
+
+Loudness alone takes a slammed door for speech, and pitch alone every hum; tests/README.md compares with others.
+"""
 
 import math
+from collections import deque
 from enum import Enum, auto
 
-from voice.core.audio import FRAME_BYTES, FRAME_MS, loudness
+from voice.core.audio import FRAME_BYTES, FRAME_MS, SILENCE, loudness
+from voice.core.line_noise import LineNoise
+from voice.core.voicing import WINDOW_BYTES, voicing
 
-_ONSET_FRAMES = 4
-"""So many loud frames of the last five are speech: 80 ms, long enough to let a click pass."""
-_ABOVE_NOISE_DB = 12.0
-_QUIETEST_SPEECH_DB = 38.0
-"""Level of an rms of 80, -52 dB below full scale: quieter than any telephone speech."""
-_LOWEST_FLOOR_DB = _QUIETEST_SPEECH_DB - _ABOVE_NOISE_DB
-"""A floor below this changes no decision; it would only have further to rise when the line becomes noisy."""
-_HIGHEST_START_DB = 50.0
-"""The floor begins at the level of the first frame, but no higher: a caller may be speaking already."""
-_RISE_DB = 0.04
-"""A frame; the noise floor follows a louder line by 2 dB a second and a quieter one at once."""
-_RISE_IN_SPEECH_DB = 0.008
-"""The same during speech: a minute of it without a pause must not pass for noise."""
-_STEADY_FRAMES = 50
-_STEADY_DB = 4.0
-"""What stays within so little for a second is the line, a fan or a tone, and no voice."""
+_ABOVE_NOISE_DB = 8.0
+_QUIETEST_SPEECH_DB = 42.0
+"""Level of an rms of 126, -48 dB below full scale: quieter than telephone speech, louder than a good line's echo."""
+_VOICED = 0.45
+_CLEARLY_VOICED = 0.65
+_ONSET_FRAMES = 5
+_ONSET_POINTS = 4
+"""Speech is so many points within so many frames: a voiced frame is one, a clear one two. 40 ms of a clear voice do."""
+_FALL_DB = 6.0
+_FALL_FRAMES = 4
+"""Fallen so far within so many frames, it is a slam that rings out; a voice begins by growing louder."""
+_UNVOICED_MS = 200
+"""Loud sound this long after a voice is the end of a word: the s of `yes`. After that it is noise."""
 
 
 class Speech(Enum):
@@ -33,14 +36,13 @@ class Endpointing:
 
     def __init__(self, silence_ms: int) -> None:
         self.silence_ms = silence_ms
+        self._noise = LineNoise()
         self._speaking = False
         self._quiet_ms = 0
-        # The last five frames, one bit each: loud or not.
-        self._recent = 0
-        # Set by the first frame.
-        self._floor_db: float | None = None
-        # The quietest and the loudest frame of the last second's sound, and how many frames of it there were.
-        self._low_db, self._high_db, self._second = math.inf, 0.0, 0
+        self._unvoiced_ms = _UNVOICED_MS
+        self._points: deque[int] = deque(maxlen=_ONSET_FRAMES)
+        self._levels: deque[float] = deque([0.0], maxlen=_FALL_FRAMES)
+        self._window = SILENCE * WINDOW_BYTES
         self._rest = b""
 
     def feed(self, mulaw: bytes) -> Speech | None:
@@ -54,33 +56,31 @@ class Endpointing:
         return self._frame(mulaw)
 
     def _frame(self, frame: bytes) -> Speech | None:
+        self._window = self._window[FRAME_BYTES:] + frame
         level = 20 * math.log10(loudness(frame) + 1)
-        loud = level > self._follow(level) + _ABOVE_NOISE_DB
-        self._recent = (self._recent << 1 | loud) & 0b11111
+        loud = level > max(self._noise.level + _ABOVE_NOISE_DB, _QUIETEST_SPEECH_DB)
+        # Most of the cost, and spared whenever the line is quiet.
+        voice = voicing(self._window) if loud else 0.0
+        voiced = voice > _VOICED
+        self._noise.follow(level, voiced)
+        self._unvoiced_ms = 0 if voiced else self._unvoiced_ms + FRAME_MS
+        falling = level < max(self._levels) - _FALL_DB
+        self._levels.append(level)
         if self._speaking:
             return self._still_speaking(loud)
-        if self._recent.bit_count() >= _ONSET_FRAMES:
-            self._speaking, self._quiet_ms = True, 0
-            return Speech.STARTED
-        return None
+        return self._perhaps_speaking(0.0 if falling else voice)
 
-    def _follow(self, level: float) -> float:
-        """The noise floor before this frame; it moves with the frame."""
-        floor = min(level, _HIGHEST_START_DB) if self._floor_db is None else self._floor_db
-        floor = max(floor, _LOWEST_FLOOR_DB)
-        risen = floor + (_RISE_IN_SPEECH_DB if self._speaking else _RISE_DB)
-        self._floor_db = min(level, risen)
-        self._low_db, self._high_db = min(self._low_db, level), max(self._high_db, level)
-        self._second += 1
-        if self._second == _STEADY_FRAMES:
-            if self._high_db - self._low_db < _STEADY_DB:
-                self._floor_db = self._low_db
-            self._low_db, self._high_db, self._second = math.inf, 0.0, 0
-        return floor
+    def _perhaps_speaking(self, voice: float) -> Speech | None:
+        self._points.append((voice > _VOICED) + (voice > _CLEARLY_VOICED))
+        if sum(self._points) < _ONSET_POINTS:
+            return None
+        self._speaking, self._quiet_ms = True, 0
+        return Speech.STARTED
 
     def _still_speaking(self, loud: bool) -> Speech | None:
-        self._quiet_ms = 0 if loud else self._quiet_ms + FRAME_MS
+        self._quiet_ms = 0 if loud and self._unvoiced_ms <= _UNVOICED_MS else self._quiet_ms + FRAME_MS
         if self._quiet_ms < self.silence_ms:
             return None
-        self._speaking, self._recent = False, 0
+        self._speaking = False
+        self._points.clear()
         return Speech.STOPPED
