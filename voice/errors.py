@@ -7,6 +7,7 @@ VoiceError
   VendorError            something at a vendor
     VendorUnavailable    trying once more may help: network, overload, their fault
     VendorRefused        trying again cannot help: key, quota, a request they will not take
+  RecordsUnavailable     the database does not answer: calls go on, what is to be written waits
 """
 
 from config.faults import ConfigError
@@ -16,6 +17,7 @@ __all__ = [
     "CallRefused",
     "CallerStreamError",
     "ConfigError",
+    "RecordsUnavailable",
     "VendorError",
     "VendorRefused",
     "VendorUnavailable",
@@ -47,4 +49,8 @@ class VendorUnavailable(VendorError):
 
 
 class VendorRefused(VendorError):
+    pass
+
+
+class RecordsUnavailable(VoiceError):
     pass

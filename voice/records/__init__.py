@@ -1,0 +1,11 @@
+"""What is kept of calls, in SQLite or PostgreSQL. Everybody else uses `Records`, and `Outbox` for webhooks.
+
+records.py     Records: what may be written and asked; writing never waits, asking blocks the asking greenlet only
+entries.py     the values that go in and come out
+writer.py      the queue of what is to be written, one greenlet
+statements.py  the SQL of writing and asking; queries.py, of calls as they are shown
+masking.py     card numbers blanked, and only what both databases can hold
+outbox.py      webhooks delivered until they are taken
+database.py    one native thread with one connection: the only place that blocks
+schema.py      the tables; migrations/ how they came about; migrate.py brings a database up to date
+"""

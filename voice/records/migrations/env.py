@@ -1,0 +1,14 @@
+"""Run by Alembic for each command. The connection comes from voice/records/migrate.py, in a transaction."""
+
+from alembic import context
+
+from voice.records.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    # SQLite has it too, once its driver is kept from committing.
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

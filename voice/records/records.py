@@ -1,0 +1,222 @@
+"""The records of this worker's calls. Writing puts into a queue and returns; asking waits on the asking greenlet."""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Any, TypeVar
+
+from gevent.event import Event
+from sqlalchemy import Connection
+
+from voice.errors import RecordsUnavailable
+from voice.records import migrate, queries, statements
+from voice.records.database import Database
+from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Turn
+from voice.records.writer import Item, Writer
+
+T = TypeVar("T")
+
+_log = logging.getLogger("voice.records")
+# What a finished call is told of later; the rest has methods of its own.
+_UPDATABLE = {"answered_by", "result", "reason", "summary", "fields", "usage", "cost", "cost_usd", "agent"}
+# For the worker that ended the call to take it.
+_FINISHED_S = 60.0
+# Twilio's longest call: without an end after so long nobody will write one.
+_LOST_S = 86400.0
+# Of an item, besides its text.
+_OVERHEAD = 500
+
+
+class Records:
+    """One for each worker, made after the fork. Whatever is written before `start` waits.
+
+    `fence` is what `claim` has given, 0 for a call that nobody has claimed: what carries an older one is ignored. What
+    asks raises RecordsUnavailable after `timeout_s`, and sees all that this worker has written before.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time, timeout_s: float = 3.0) -> None:
+        self._database = Database(url, prepare=migrate.apply)
+        self._writer = Writer(self._database)
+        self._timeout_s = timeout_s
+        self.clock = clock
+        """Seconds since the epoch."""
+        self.posted = Event()
+        """Set by every `post`."""
+        # Ids grow, so that events of the same time keep their order.
+        self._id_prefix = secrets.token_hex(8)
+        self._ids = count()
+
+    def start(self) -> None:
+        """Returns at once; the database is brought up to date before anything is written."""
+        self._put("", "the start", True, lambda connection: True)
+        self._writer.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what waits, for so long at most."""
+        self._writer.stop(timeout_s)
+        self._database.close(0.5)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether all that was written before is in the database within that time."""
+        return self._writer.flush(timeout_s)
+
+    @property
+    def backlog(self) -> int:
+        """How much waits to be written."""
+        return self._writer.backlog
+
+    @property
+    def lost(self) -> int:
+        """How much was thrown away for lack of room, or refused by the database for what it is."""
+        return self._writer.dropped + self._writer.skipped
+
+    @property
+    def is_in_trouble(self) -> bool:
+        """Whether the last try to write has failed."""
+        return self._writer.is_in_trouble
+
+    # Writing
+
+    def call_started(self, call: CallStarted, fence: int = 0) -> None:
+        """Again for the same call: it goes on; its end is taken back, its start stays."""
+        self._put(call.call_sid, "its start", True, statements.call_started, call, _text(call.parameters), fence)
+
+    def turn_finished(self, call_sid: str, turn: Turn, checkpoint: Mapping[str, Any], fence: int = 0) -> None:
+        """The turn and what the call would go on from, both or neither."""
+        texts = _text(turn.times), _text(checkpoint)
+        self._put(call_sid, f"turn {turn.number}", True, statements.turn_finished, call_sid, turn, *texts, fence)
+
+    def checkpoint(self, call_sid: str, checkpoint: Mapping[str, Any], fence: int = 0) -> None:
+        self._put(call_sid, "a checkpoint", False, statements.checkpoint, call_sid, _text(checkpoint), fence)
+
+    def noted(self, call_sid: str, kind: str, detail: Mapping[str, Any]) -> None:
+        """Something worth keeping that is no turn."""
+        event_id = f"{self._id_prefix}-{next(self._ids):012d}"
+        self._put(call_sid, kind, False, statements.noted, call_sid, event_id, kind, _text(detail), self.clock())
+
+    def call_ended(self, call_sid: str, ended: CallEnded, fence: int = 0) -> None:
+        texts = _text(ended.usage), _text(ended.cost)
+        self._put(call_sid, "its end", True, statements.call_ended, call_sid, ended, *texts, fence)
+
+    def call_updated(self, call_sid: str, **changes: Any) -> None:
+        """`changes` by column: answered_by, result, reason, summary, fields, usage, cost, cost_usd, agent."""
+        if unknown := changes.keys() - _UPDATABLE:
+            raise TypeError(f"of a call are not updated: {', '.join(sorted(unknown))}")
+        self._put(call_sid, "an update", True, statements.call_updated, call_sid, _text(changes))
+
+    def post(self, call_sid: str, agent: str, body: Mapping[str, Any]) -> str:
+        """A webhook for `Outbox` to deliver; returns the id of the delivery."""
+        delivery_id = secrets.token_hex(16)
+        text = _text(body)
+        self._put(call_sid, "a webhook", True, statements.posted, call_sid, agent, delivery_id, text, self.clock())
+        self.posted.set()
+        return delivery_id
+
+    # Asking
+
+    def call(self, call_sid: str) -> CallRecord | None:
+        """The call with its turns and events."""
+        return self.read(partial(queries.call, call_sid=call_sid))
+
+    def calls(
+        self,
+        limit: int = 50,
+        before: float | None = None,
+        agent: str | None = None,
+        caller: str | None = None,
+        live: bool | None = None,
+    ) -> list[CallRecord]:
+        """Calls without their turns, the latest first; `before` is a started_at, for the next page.
+
+        Live are those without an end, and so are those whose worker died and that nobody has carried on.
+        """
+        wanted = partial(queries.list_calls, limit=limit, before=before, agent=agent, caller=caller, live=live)
+        return self.read(wanted)
+
+    def load_checkpoint(self, call_sid: str) -> dict[str, Any] | None:
+        return self.read(partial(queries.checkpoint, call_sid=call_sid))
+
+    def claim(self, call_sid: str, owner: str) -> Claim | None:
+        """Take the call over; None when there is no such call. Every claim gets a fence of its own, and the last one
+        owns the call."""
+        return self.write(partial(statements.claim, call_sid=call_sid, owner=owner))
+
+    def unfinished(self) -> list[str]:
+        """Calls that were over a minute ago and that nobody has taken, the oldest first, at most 100."""
+        now = self.clock()
+        left = partial(queries.unfinished, before=now - _FINISHED_S, lost_before=now - _LOST_S, limit=100)
+        return self.read(left)
+
+    def take_finished(self, call_sid: str) -> CallRecord | None:
+        """The call, for one worker only and once; None when it goes on, is not there, or somebody else has taken it.
+
+        A call that is carried on afterwards can be taken again after its next end.
+        """
+        now = self.clock()
+        taken = partial(statements.take_finished, call_sid=call_sid, now=now, lost_before=now - _LOST_S)
+        return self.write(taken)
+
+    def outbound_placed(self, outbound: Outbound) -> None:
+        """Before the call is placed; again, with its call_sid, once Twilio has taken it."""
+        parameters = _text(outbound.parameters)
+        self.write(partial(statements.outbound_placed, placed=outbound, parameters=parameters, at=self.clock()))
+
+    def outbound(self, outbound_id: str) -> Outbound | None:
+        return self.read(partial(queries.outbound_call, outbound_id=outbound_id))
+
+    def outbound_count(self, since: float, to: str | None = None) -> int:
+        """How many were placed since then, by all workers; to that number only, if it is given."""
+        return self.read(partial(queries.outbound_count, since=since, to=to))
+
+    def delete_call(self, call_sid: str) -> bool:
+        """Everything of the call, for good: what is written of it later is ignored. False when it was not there."""
+        return self.write(partial(statements.delete_call, call_sid=call_sid))
+
+    def delete_older_than(self, seconds: float) -> int:
+        """Everything of all calls that were over so long ago; returns how many. Takes as many steps as it needs."""
+        before, deleted = self.clock() - seconds, 0
+        while step := self.write(partial(statements.delete_older, before=before)):
+            deleted += step
+        return deleted
+
+    # For the neighbours in this package
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        return self._database.read(work, self._time_left())
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        return self._database.write(work, self._time_left())
+
+    def _time_left(self) -> float:
+        """After what waits has been written."""
+        began = time.monotonic()
+        if not self._writer.flush(self._timeout_s):
+            raise RecordsUnavailable(f"{self.backlog} wait to be written")
+        return max(0.1, self._timeout_s - (time.monotonic() - began))
+
+    def _put(self, call_sid: str, what: str, is_kept: bool, write: Callable[..., bool], *arguments: Any) -> None:
+        size = _OVERHEAD + sum(len(argument) for argument in arguments if isinstance(argument, str))
+        self._writer.put(Item(call_sid, what, lambda connection: write(connection, *arguments), size, is_kept))
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    """As JSON, at once: it may change before it is written."""
+    try:
+        return json.dumps(dict(value), default=_plain, skipkeys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        # Our own fault, and no reason to lose what goes with it.
+        _log.error("records: a value that cannot be written: %r", error)
+        return "{}"
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Mapping():
+            return dict(value)
+        case set() | frozenset():
+            return sorted(map(str, value))
+    return str(value)

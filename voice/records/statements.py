@@ -1,0 +1,171 @@
+"""The SQL of what is written. Each runs in the database's thread, in a transaction, and may run again after a failure.
+
+Those of a call answer False when nothing was written: the call is not there, or is another worker's by now.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from voice.records import queries
+from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Turn
+from voice.records.masking import clean, masked, storable
+from voice.records.schema import calls, events, outbound, outbox, turns
+
+_AT_A_TIME = 200
+"""Calls deleted in one transaction: others have their turn in between."""
+
+
+def call_started(connection: Connection, call: CallStarted, parameters: str, fence: int) -> bool:
+    """A call that is there already goes on: its end is taken back, its start stays."""
+    started = _insert(connection)(calls).values(
+        call_sid=call.call_sid,
+        direction=clean(call.direction),
+        agent=clean(call.agent),
+        caller=clean(call.caller),
+        called=clean(call.called),
+        parameters=_loaded(parameters),
+        started_at=float(call.started_at),
+        resumes=0,
+        fence=fence,
+    )
+    goes_on = started.on_conflict_do_update(
+        index_elements=["call_sid"],
+        set_={"ended_at": None, "finished_at": None, "result": None, "reason": None},
+        where=calls.c.fence <= fence,
+    )
+    # Not kept for an INSERT unless asked for.
+    return connection.execute(goes_on, execution_options={"preserve_rowcount": True}).rowcount > 0
+
+
+def turn_finished(connection: Connection, call_sid: str, turn: Turn, times: str, checkpoint_: str, fence: int) -> bool:
+    if not checkpoint(connection, call_sid, checkpoint_, fence):
+        return False
+    values = {
+        "caller": masked(clean(turn.caller)),
+        "agent": masked(clean(turn.agent)),
+        "cut": bool(turn.cut),
+        "times": _loaded(times),
+        "at": float(turn.at),
+    }
+    finished = _insert(connection)(turns).values(call_sid=call_sid, number=turn.number, **values)
+    connection.execute(finished.on_conflict_do_update(index_elements=["call_sid", "number"], set_=values))
+    return True
+
+
+def checkpoint(connection: Connection, call_sid: str, checkpoint_: str, fence: int) -> bool:
+    return _update_own(connection, call_sid, fence, {"checkpoint": _loaded(checkpoint_)})
+
+
+def call_ended(connection: Connection, call_sid: str, ended: CallEnded, usage: str, cost: str, fence: int) -> bool:
+    by_vendor = _loaded(cost)
+    values = {
+        "result": clean(ended.result),
+        "reason": masked(clean(ended.reason)),
+        "ended_at": float(ended.ended_at),
+        "usage": _loaded(usage),
+        "cost": by_vendor,
+        "cost_usd": round(by_vendor["total"] if "total" in by_vendor else sum(by_vendor.values()), 6),
+    }
+    return _update_own(connection, call_sid, fence, values)
+
+
+def call_updated(connection: Connection, call_sid: str, changes: str) -> bool:
+    """`changes` by column."""
+    return connection.execute(_of_call(call_sid).values(_loaded(changes))).rowcount > 0
+
+
+def noted(connection: Connection, call_sid: str, event_id: str, kind: str, detail: str, at: float) -> bool:
+    if not _is_there(connection, call_sid):
+        return False
+    event = {"id": event_id, "call_sid": call_sid, "at": at, "kind": clean(kind), "detail": _loaded(detail)}
+    connection.execute(_insert(connection)(events).values(event).on_conflict_do_nothing())
+    return True
+
+
+def posted(connection: Connection, call_sid: str, agent: str, delivery_id: str, body: str, at: float) -> bool:
+    if not _is_there(connection, call_sid):
+        return False
+    delivery = {
+        "id": delivery_id,
+        "call_sid": call_sid,
+        "agent": clean(agent),
+        "body": json.dumps(_loaded(body), ensure_ascii=False, separators=(",", ":")),
+        "created_at": at,
+        "attempts": 0,
+        "next_at": at,
+    }
+    connection.execute(_insert(connection)(outbox).values(delivery).on_conflict_do_nothing())
+    return True
+
+
+def claim(connection: Connection, call_sid: str, owner: str) -> Claim | None:
+    of_call = select(calls.c.fence, calls.c.resumes, calls.c.checkpoint, calls.c.result)
+    row = connection.execute(of_call.where(calls.c.call_sid == call_sid).with_for_update()).one_or_none()
+    if row is None:
+        return None
+    claimed = Claim(row.fence + 1, row.checkpoint or {}, row.resumes + 1, row.result)
+    connection.execute(_of_call(call_sid).values(fence=claimed.fence, resumes=claimed.resumes, owner=clean(owner)))
+    return claimed
+
+
+def take_finished(connection: Connection, call_sid: str, now: float, lost_before: float) -> CallRecord | None:
+    this = _of_call(call_sid).where(calls.c.finished_at.is_(None), queries.is_over(now, lost_before))
+    return queries.call(connection, call_sid) if connection.execute(this.values(finished_at=now)).rowcount else None
+
+
+def outbound_placed(connection: Connection, placed: Outbound, parameters: str, at: float) -> None:
+    """Again with the same id: its call_sid is known by now."""
+    values = {
+        "id": placed.id,
+        "call_sid": placed.call_sid,
+        "to": clean(placed.to),
+        "agent": clean(placed.agent),
+        "parameters": _loaded(parameters),
+        "created_at": at,
+    }
+    new = _insert(connection)(outbound).values(values)
+    connection.execute(new.on_conflict_do_update(index_elements=["id"], set_={"call_sid": placed.call_sid}))
+
+
+def delete_call(connection: Connection, call_sid: str) -> bool:
+    """The call and all that belongs to it, webhooks that were not delivered too."""
+    return _delete(connection, [call_sid]) > 0
+
+
+def delete_older(connection: Connection, before: float) -> int:
+    """The calls that ended, or began and never ended, before that; how many they were, at most 200 at a time."""
+    old = func.coalesce(calls.c.ended_at, calls.c.started_at) < before
+    found = connection.execute(select(calls.c.call_sid).where(old).limit(_AT_A_TIME)).scalars().all()
+    connection.execute(delete(outbound).where(outbound.c.created_at < before))
+    return _delete(connection, list(found)) if found else 0
+
+
+def _delete(connection: Connection, call_sids: list[str]) -> int:
+    for table in (turns, events, outbox, outbound):
+        connection.execute(delete(table).where(table.c.call_sid.in_(call_sids)))
+    return connection.execute(delete(calls).where(calls.c.call_sid.in_(call_sids))).rowcount
+
+
+def _update_own(connection: Connection, call_sid: str, fence: int, values: dict[str, Any]) -> bool:
+    own = _of_call(call_sid).where(calls.c.fence <= fence)
+    return connection.execute(own.values(values)).rowcount > 0
+
+
+def _of_call(call_sid: str) -> Any:
+    return update(calls).where(calls.c.call_sid == call_sid)
+
+
+def _is_there(connection: Connection, call_sid: str) -> bool:
+    return connection.execute(select(calls.c.call_sid).where(calls.c.call_sid == call_sid)).first() is not None
+
+
+def _insert(connection: Connection) -> Any:
+    """The same method on both, in two classes."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+
+
+def _loaded(text: str) -> Any:
+    return storable(json.loads(text))
