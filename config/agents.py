@@ -2,36 +2,31 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from config.faults import ConfigError, shown, suggestion
+from config.languages import LANGUAGE
 from config.models import LANGUAGE_MODEL_ALLOWED, language_model_fault
 from config.table import Table
+from config.tool_tables import read_after_call, read_digits, read_parameters, read_transfer, read_webhooks
+from config.tools import TOOLS, AfterCall, Digits, Outbound, Transfer, WebhookTool
 
-TOOLS = ("hang_up",)
 VARIABLES = ("caller", "called", "now", "today")
-"""What may stand in braces in a greeting and in instructions."""
+"""What may stand in braces in a greeting, in instructions and in a voicemail, besides the agent's own parameters."""
 DEFAULT_APOLOGY = "I'm sorry, I'm having trouble right now. Please call again in a little while."
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _VOICE = re.compile(r"[A-Za-z0-9]{1,64}")
 _VOICE_ALLOWED = "an ElevenLabs voice id of 1 to 64 letters and digits"
-_BRACES = re.compile(r"\{([a-z_]+)\}")
+# Double braces stand for what a caller has keyed in, in the arguments of tools.
+_BRACES = re.compile(r"(?<!\{)\{([a-z][a-z0-9_]*)\}(?!\})")
 _TOOL = re.compile("|".join(TOOLS))
 # OpenAI refuses the whole session for one keyword with < > or a line end.
 _KEYWORD = re.compile(r"[^<>\x00-\x1f\x7f-\x9f]*[^<>\x00-\x20\x7f-\x9f][^<>\x00-\x1f\x7f-\x9f]*")
-# ISO 639-1.
-_LANGUAGE = re.compile(
-    "aa|ab|ae|af|ak|am|an|ar|as|av|ay|az|ba|be|bg|bi|bm|bn|bo|br|bs|ca|ce|ch|co|cr|cs|cu|cv|cy|da|de|dv|dz|ee|el|en|eo|es|et|"
-    "eu|fa|ff|fi|fj|fo|fr|fy|ga|gd|gl|gn|gu|gv|ha|he|hi|ho|hr|ht|hu|hy|hz|ia|id|ie|ig|ii|ik|io|is|it|iu|ja|jv|ka|kg|ki|kj|"
-    "kk|kl|km|kn|ko|kr|ks|ku|kv|kw|ky|la|lb|lg|li|ln|lo|lt|lu|lv|mg|mh|mi|mk|ml|mn|mr|ms|mt|my|na|nb|nd|ne|ng|nl|nn|no|nr|"
-    "nv|ny|oc|oj|om|or|os|pa|pi|pl|ps|pt|qu|rm|rn|ro|ru|rw|sa|sc|sd|se|sg|si|sk|sl|sm|sn|so|sq|sr|ss|st|su|sv|sw|ta|te|tg|"
-    "th|ti|tk|tl|tn|to|tr|ts|tt|tw|ty|ug|uk|ur|uz|ve|vi|vo|wa|wo|xh|yi|yo|za|zh|zu"
-)
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,9 @@ class Phrases:
     idle_prompt: str = "Are you still there?"
     time_warning: str = "We will have to finish in a moment."
     """Twenty seconds before the time limit."""
+    transfer_failed: str = "I'm sorry, nobody is picking up at the moment. Is there anything else I can do for you?"
+    resumed: str = "Sorry, I lost you for a second."
+    """When the call goes on after its connection was lost."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +115,28 @@ class Agent:
     """Words, and how they are said."""
     fallback_voice: str | None = None
     """Speaks when the voice makes no sound."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What an outbound call may tell of itself, by its name in the texts' braces, with what other calls have."""
+    transfer: Transfer = Transfer()
+    digits: Mapping[str, Digits] = field(default_factory=dict)
+    """What `ask_for_digits` may ask for, by name."""
+    webhooks: Mapping[str, WebhookTool] = field(default_factory=dict)
+    """By the name of the tool."""
+    outbound: Outbound = Outbound()
+    after_call: AfterCall = AfterCall()
 
 
 def load_agents(directory: Path, environ: Mapping[str, str]) -> dict[str, Agent]:
     """The agents of every `*.toml` file in `directory`, by name.
 
-    `environ` is asked for DEFAULT_AGENT, which has to be one of them. Raises ConfigError with all faults of all files.
+    `environ` is asked for DEFAULT_AGENT, which has to be one of them, and for what the files refer to. Raises
+    ConfigError with all faults of all files.
     """
     faults: list[str] = []
     agents: dict[str, Agent] = {}
     paths = _agent_files(directory)
     for path in paths:
-        agent = _read(path, faults)
+        agent = _read(path, environ, faults)
         if agent is not None:
             agents[agent.name] = agent
     if not paths:
@@ -152,11 +160,11 @@ def _agent_files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("*.toml") if not path.name.startswith("."))
 
 
-def _read(path: Path, faults: list[str]) -> Agent | None:
+def _read(path: Path, environ: Mapping[str, str], faults: list[str]) -> Agent | None:
     """The agent of one file; None, and what is wrong added to `faults`, when the file is not even TOML."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        return _agent(path, Table(tomllib.loads(text), str(path), faults))
+        return _agent(path, Table(tomllib.loads(text), str(path), faults), environ)
     except OSError as error:
         faults.append(f"{path} cannot be read ({error.strerror}); allowed: a TOML file")
     except UnicodeDecodeError as error:
@@ -169,24 +177,27 @@ def _read(path: Path, faults: list[str]) -> Agent | None:
     return None
 
 
-def _agent(path: Path, file: Table) -> Agent:
+def _agent(path: Path, file: Table, environ: Mapping[str, str]) -> Agent:
     if not _NAME.fullmatch(path.stem):
         file.faults.append(f"{path} has a name that cannot be an agent's; allowed: a-z 0-9 _ - and then .toml")
     voice, turns, limits = file.table("voice_settings"), file.table("turn_taking"), file.table("limits")
-    phrases, said = file.table("phrases"), file.table("pronunciations")
+    phrases, outbound = file.table("phrases"), file.table("outbound")
+    tools = file.texts("tools", _TOOL, "the tools " + ", ".join(TOOLS), TOOLS)
+    parameters = read_parameters(file.table("parameters"), VARIABLES)
+    variables = (*VARIABLES, *parameters)
     agent = Agent(
         name=path.stem,
         numbers=file.texts("numbers", _NUMBER, "E.164 numbers such as '+15551234567'"),
-        greeting=_with_variables(file, "greeting"),
-        instructions=_with_variables(file, "instructions", lines=True),
+        greeting=_with_variables(file, "greeting", variables),
+        instructions=_with_variables(file, "instructions", variables, lines=True),
         apology=file.text("apology", DEFAULT_APOLOGY),
-        language=file.form("language", _LANGUAGE, "a language of ISO 639-1 such as 'en'", "en"),
+        language=file.form("language", LANGUAGE, "a language of ISO 639-1 such as 'en'", "en"),
         voice=file.form("voice", _VOICE, _VOICE_ALLOWED),
         model=_model(file),
         temperature=file.number("temperature", 0.6, 0, 2),
         max_tokens=file.whole("max_tokens", 300, 1, 4000),
         keywords=file.texts("keywords", _KEYWORD, "words without < > and control characters"),
-        tools=file.texts("tools", _TOOL, "the tools " + ", ".join(TOOLS)),
+        tools=tools,
         voice_settings=VoiceSettings(
             stability=voice.optional_number("stability", 0, 1),
             similarity_boost=voice.optional_number("similarity_boost", 0, 1),
@@ -204,22 +215,26 @@ def _agent(path: Path, file: Table) -> Agent:
             idle_prompt_s=limits.number("idle_prompt_s", 15, 3, 300),
             idle_prompts=limits.whole("idle_prompts", 2, 0, 10),
         ),
-        pronunciations=said.texts_by_key(),
+        pronunciations=file.table("pronunciations").texts_by_key(),
         phrases=Phrases(**{field.name: phrases.text(field.name, str(field.default)) for field in fields(Phrases)}),
         fallback_voice=file.optional_form("fallback_voice", _VOICE, _VOICE_ALLOWED),
+        parameters=parameters,
+        transfer=read_transfer(file, tools),
+        digits=read_digits(file, tools),
+        webhooks=read_webhooks(file.table("webhooks"), environ),
+        outbound=Outbound(_with_variables(outbound, "voicemail", variables) if outbound.has("voicemail") else None),
+        after_call=read_after_call(file.table("after_call"), environ),
     )
-    tables = (file, voice, turns, limits, phrases, said)
-    for table in tables:
-        table.refuse_unknown(*tables)
+    file.refuse_unknown()
     return agent
 
 
-def _with_variables(file: Table, key: str, lines: bool = False) -> str:
-    text = file.text(key, lines=lines)
+def _with_variables(table: Table, key: str, variables: Sequence[str], lines: bool = False) -> str:
+    text = table.text(key, lines=lines)
     for name in _BRACES.findall(text):
-        if name not in VARIABLES:
-            wrong = f"has {{{name}}}, which is no variable{suggestion(name, VARIABLES)}"
-            file.refuse(key, wrong, ", ".join(f"{{{known}}}" for known in VARIABLES))
+        if name not in variables:
+            wrong = f"has {{{name}}}, which is no variable{suggestion(name, variables)}"
+            table.refuse(key, wrong, ", ".join(f"{{{known}}}" for known in variables))
     return text
 
 

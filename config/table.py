@@ -19,6 +19,7 @@ class Table:
         self._name = name
         # The keys that were asked for: all others are unknown.
         self._known: list[str] = []
+        self._below: list[Table] = []
         self.faults = faults
 
     def text(self, key: str, default: str | None = None, *, lines: bool = False) -> str:
@@ -47,7 +48,19 @@ class Table:
 
     def optional_form(self, key: str, pattern: re.Pattern[str], allowed: str) -> str | None:
         """The same, or None when the key is missing."""
-        return None if self._take(key, None) is None else self.form(key, pattern, allowed)
+        return self.form(key, pattern, allowed) if self.has(key) else None
+
+    def optional_text(self, key: str) -> str | None:
+        """A text of one line, or None when the key is missing."""
+        return self.text(key) if self.has(key) else None
+
+    def flag(self, key: str) -> bool:
+        """True or false, which is also the default."""
+        value = self._take(key, False)
+        if isinstance(value, bool):
+            return value
+        self.refuse(key, f"is {shown(value)}", "true, false")
+        return False
 
     def choice(self, key: str, allowed: Sequence[Choice]) -> Choice:
         """One of `allowed`, of which the first is the default."""
@@ -58,8 +71,11 @@ class Table:
         self.refuse(key, f"is {shown(value)}{suggestion(str(value), allowed)}", ", ".join(allowed))
         return allowed[0]
 
-    def texts(self, key: str, pattern: re.Pattern[str], allowed: str) -> tuple[str, ...]:
-        """A list of different texts that `pattern` matches in full; empty when the key is missing."""
+    def texts(self, key: str, pattern: re.Pattern[str], allowed: str, known: Sequence[str] = ()) -> tuple[str, ...]:
+        """A list of different texts that `pattern` matches in full; empty when the key is missing.
+
+        A wrong one may have been meant to be one of `known`.
+        """
         values = self._take(key, [])
         if not isinstance(values, list):
             self.refuse(key, f"is {shown(values)}", f"a list in [ ] of {allowed}")
@@ -67,7 +83,7 @@ class Table:
         good: list[str] = []
         for value in values:
             if not isinstance(value, str) or not pattern.fullmatch(value):
-                self.refuse(key, f"has {shown(value)}", allowed)
+                self.refuse(key, f"has {shown(value)}{suggestion(str(value), known)}", allowed)
             elif value in good:
                 self.refuse(key, f"has {shown(value)} twice", "each once")
             else:
@@ -95,13 +111,32 @@ class Table:
         number = self.number(key, low, low, high)
         return number if key in self._data else None
 
+    def optional_whole(self, key: str, low: int, high: int) -> int | None:
+        """A whole number from `low` to `high`, or None when the key is missing."""
+        number = self.whole(key, low, low, high)
+        return number if key in self._data else None
+
+    def raw(self, key: str) -> Any:
+        """The value as it stands in the file, for a caller that checks it; None when the key is missing."""
+        return self._take(key, None)
+
     def table(self, key: str) -> "Table":
         """The sub-table `[key]`; an empty one when it is missing."""
         value = self._take(key, {})
         if not isinstance(value, dict):
-            self.refuse(key, f"is {shown(value)}", f"a table that begins with the line [{key}]")
+            self.refuse(key, f"is {shown(value)}", f"a table that begins with the line [{self._path(key)}]")
             value = {}
-        return Table(value, self._where, self.faults, key)
+        below = Table(value, self._where, self.faults, self._path(key))
+        self._below.append(below)
+        return below
+
+    def names(self, pattern: re.Pattern[str], allowed: str) -> list[str]:
+        """The keys of a table whose keys are names: those that `pattern` matches in full."""
+        self._known += self._data
+        for key in self._data:
+            if not pattern.fullmatch(key):
+                self.refuse(shown(key), "is no name", allowed)
+        return [key for key in self._data if pattern.fullmatch(key)]
 
     def texts_by_key(self) -> dict[str, str]:
         """Every key of the table, whatever its name, with its text."""
@@ -110,18 +145,35 @@ class Table:
     def refuse(self, key: str, wrong: str, allowed: str) -> None:
         self.faults.append(f"{self._where}: {self._path(key)} {wrong}; allowed: {allowed}")
 
-    def refuse_unknown(self, *tables: "Table") -> None:
-        """One fault for each key that was never asked for, with the nearest key of this table or of `tables`."""
+    def refuse_unknown(self) -> None:
+        """One fault for each key, here and in the tables below, that was never asked for, with the nearest that was."""
         # A key of the file's top that stands below a [table] line belongs to that table: hence the look at the others.
-        paths = {key: table._path(key) for table in (*tables, self) for key in table._known}
+        tables = self._all()
+        paths = {key: table._path(key) for table in tables for key in table._known}
+        for table in tables:
+            table._refuse_unknown(paths)
+
+    def has(self, key: str) -> bool:
+        """Whether the file has this key; one that may be there."""
+        return self._take(key, None) is not None
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def _all(self) -> "list[Table]":
+        return [self, *(table for below in self._below for table in below._all())]
+
+    def _refuse_unknown(self, paths: Mapping[str, str]) -> None:
         for key in self._data:
             if key not in self._known:
-                meant = nearest(key, self._known) or nearest(key, paths)
-                hint = f" (did you mean {paths[meant]}?)" if meant else ""
+                meant = nearest(key, self._known)
+                path = self._path(meant) if meant else paths.get(nearest(key, paths) or "")
+                hint = f" (did you mean {path}?)" if path else ""
                 self.refuse(shown(key).strip("'"), f"is unknown{hint}", ", ".join(self._known))
 
     def _take(self, key: str, default: Any) -> Any:
-        self._known.append(key)
+        if key not in self._known:
+            self._known.append(key)
         return self._data.get(key, default)
 
     def _path(self, key: str) -> str:

@@ -1,12 +1,13 @@
 """One answer from the model's stream to the inbox: order, failure, the flush, and what a kill leaves behind."""
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
 
-from tests.wires.peers import until
+from tests.wires.peers import read_request, tcp_server, until
 from voice.core import events as ev
 from voice.reply import Reply
 from voice.sandbox import faults
@@ -40,6 +41,7 @@ def events_of(sandbox: Sandbox) -> list[ev.Event]:
 WHOLE: list[ev.Event] = [
     ev.ReplyStarted(7),
     ev.SentenceReady(7, "We open at nine."),
+    ev.TokensUsed(7, 1, 0, 6),
     ev.SentenceReady(7, "Come early!"),
     ev.ReplyFinished(7),
 ]
@@ -61,7 +63,22 @@ def test_the_last_words_before_a_tool_call_are_said_and_the_call_is_told(sandbox
 
 def test_an_answer_without_a_word_is_a_finished_reply_that_never_started(sandbox: Sandbox) -> None:
     sandbox.xai.answer = lambda messages: Answer("")
-    assert events_of(sandbox) == [ev.ReplyFinished(7)]
+    assert events_of(sandbox) == [ev.TokensUsed(7, 1, 0, 0), ev.ReplyFinished(7)]
+
+
+def test_thoughts_are_billed_as_output() -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+            b'data: {"choices":[],"usage":{"prompt_tokens":291,"completion_tokens":26,"total_tokens":513,'
+            b'"prompt_tokens_details":{"cached_tokens":290},"completion_tokens_details":{"reasoning_tokens":196}}}\n\n'
+        )
+
+    events: list[ev.Event] = []
+    with tcp_server(serve) as port:
+        Reply(7, REQUEST, LanguageModel(f"http://127.0.0.1:{port}/v1", "key", 1), {}, events.append).run()
+    assert events == [ev.TokensUsed(7, 291, 290, 222), ev.ReplyFinished(7)]
 
 
 @pytest.mark.parametrize(

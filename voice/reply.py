@@ -12,6 +12,7 @@ from voice.core import events as ev
 from voice.core.sentences import Sentences
 from voice.core.speakable import speakable
 from voice.errors import VendorError, VendorRefused
+from voice.wires.completion import Usage
 from voice.wires.language_model import LanguageModel, Request, ToolCall
 
 _log = logging.getLogger("voice.call")
@@ -38,6 +39,10 @@ class Reply:
         started = False
         try:
             for part in self._model.stream(self._request):
+                if isinstance(part, Usage):
+                    completion = part.completion_tokens + part.reasoning_tokens
+                    self._report(ev.TokensUsed(self._turn, part.prompt_tokens, part.cached_tokens, completion))
+                    continue
                 if not started:
                     started = True
                     self._report(ev.ReplyStarted(self._turn))

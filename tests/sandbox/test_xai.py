@@ -121,13 +121,139 @@ def test_a_tool_result_is_a_good_last_message(sandbox: Sandbox) -> None:
 def test_the_receptionist_knows_every_sentence_of_the_demo() -> None:
     answers = {sentence: receptionist([user(sentence)]) for sentence in CALLER_SENTENCES}
     assert not [sentence for sentence, answer in answers.items() if "You said" in answer.text]
-    assert {s for s, answer in answers.items() if answer.tool_calls} == {
-        "That is all.",
-        "Goodbye.",
-        "Can I speak to a human being?",
+    assert {s: answer.tool_calls[0].name for s, answer in answers.items() if answer.tool_calls} == {
+        "Monday please.": "ask_for_digits",
+        "Tuesday please.": "ask_for_digits",
+        "Wednesday please.": "ask_for_digits",
+        "Friday please.": "ask_for_digits",
+        "Please text me the address.": "send_sms",
+        "Can I speak to a human being?": "transfer_call",
+        "That is all.": "hang_up",
+        "Goodbye.": "hang_up",
     }
     assert "Wednesday" in answers["Wednesday please."].text
+    assert "no appointment" in answers["When is my appointment?"].text
     assert receptionist([user("The moon is round")]).text.endswith("You said: The moon is round")
+
+
+# Structured outputs
+
+FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "guests": {"type": ["integer", "null"]},
+        "price": {"type": "number"},
+        "smoker": {"type": "boolean"},
+        "kind": {"type": "string", "enum": ["table", "room"]},
+        "wishes": {"type": "array", "items": {"type": "string"}},
+        "address": {"type": "object", "properties": {"street": {}, "none": {"type": "null"}}},
+    },
+    "required": ["name"],
+}
+RECORD = (
+    '<call>\n{"caller": "A table."}\n{"agent": "Your name?"}\n{"caller": "Smith\u2028"}\n{"agent": "Bye."}\n</call>'
+)
+
+
+def form(schema: object = FORM, name: object = "call") -> Any:
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+
+
+def test_the_sdk_reads_an_object_that_fits_the_schema(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(
+        model=MODEL, messages=[user("Hi"), user(RECORD)], response_format=form(), stream=False
+    )
+    assert orjson.loads(whole.choices[0].message.content or "") == {
+        "name": "Smith\u2028",
+        "guests": 0,
+        "price": 0,
+        "smoker": False,
+        "kind": "table",
+        "wishes": [],
+        "address": {"street": "Smith\u2028", "none": None},
+    }
+    assert whole.usage is not None and whole.usage.completion_tokens >= 1
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([user("One"), user("Two"), {"role": "assistant", "content": "Three"}], "Two"),
+        ([{"role": "system", "content": "Be brief."}], ""),
+        ([user('[1]\n{"caller": 7}')], '[1]\n{"caller": 7}'),
+    ],
+)
+def test_without_a_record_the_last_message_is_what_the_caller_said(
+    sandbox: Sandbox, messages: list[Any], words: str
+) -> None:
+    schema = {"type": "object", "properties": {"words": {"type": "string"}}}
+    answer = post(sandbox, stream=False, messages=messages, response_format=form(schema)).json()
+    assert orjson.loads(answer["choices"][0]["message"]["content"]) == {"words": words}
+
+
+def test_what_it_finds_can_be_told_and_streamed(sandbox: Sandbox) -> None:
+    asked: list[Any] = []
+
+    def extract(messages: list[Any], schema: dict[str, Any]) -> dict[str, Any]:
+        asked.append((messages, schema))
+        return {"name": "J. Smith"}
+
+    sandbox.xai.extract = extract
+    for stream in (True, False):
+        response = post(sandbox, stream=stream, response_format=form())
+        if stream:
+            text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in events(response))
+        else:
+            text = response.json()["choices"][0]["message"]["content"]
+        assert text == '{"name":"J. Smith"}'
+    assert asked == [([user("Hello")], FORM)] * 2
+
+
+@pytest.mark.parametrize("given", [None, {"type": "text"}, {"type": "json_object"}])
+def test_any_other_form_is_answered_in_words(sandbox: Sandbox, given: Any) -> None:
+    answer = post(sandbox, stream=False, response_format=given).json()
+    assert answer["choices"][0]["message"]["content"].startswith("Hello, this is")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "json",
+        {"type": "xml"},
+        {"type": "json_schema"},
+        {"type": "json_schema", "schema": FORM},
+        {"type": "json_schema", "json_schema": {"schema": FORM}},
+        form(name=""),
+        form(name="the call"),
+        form(schema={"type": "array"}),
+        form(schema={"properties": {}}),
+        form(schema={"type": "object", "properties": {"a": {"type": "text"}}}),
+    ],
+)
+def test_a_form_that_is_none_is_refused(sandbox: Sandbox, given: Any) -> None:
+    response = post(sandbox, stream=False, response_format=given)
+    assert response.status_code == 400 and "response_format" in response.json()["error"]
+
+
+def test_faults_meet_a_whole_answer_too(sandbox: Sandbox) -> None:
+    sandbox.xai.extract = lambda messages, schema: {"name": "a b c d"}
+
+    def suffering(fault: object) -> requests.Response:
+        sandbox.xai.faults[:] = [fault]
+        return post(sandbox, stream=False, timeout=0.2, response_format=form())
+
+    assert suffering(faults.AnswerStatus(503)).status_code == 503
+    assert "then" in suffering(faults.Trickle(3)).json()["choices"][0]["message"]["content"]
+    assert suffering(faults.RawAfter(1, b"<p>")).text.startswith('<p>{"id"')
+    with pytest.raises(requests.ConnectionError):
+        suffering(faults.ResetAfter(2))
+    for silence in (faults.NeverAnswer(), faults.StallAfter(3)):
+        with pytest.raises(requests.ReadTimeout):
+            suffering(silence)
+        until(lambda: sandbox.xai.requests[-1].cancelled)
+    answer = post(sandbox, stream=False, response_format=form()).json()
+    assert answer["choices"][0]["message"]["content"] == '{"name":"a b c d"}'
 
 
 # Refusals

@@ -1,4 +1,4 @@
-"""The language model's wire against the stand-in, and against a small server that sends any bytes in any pieces."""
+"""The language model's streams against the stand-in, and against a small server that sends any bytes in any pieces."""
 
 import socket
 import struct
@@ -19,6 +19,7 @@ from voice.sandbox.demo_script import Answer
 from voice.sandbox.demo_script import ToolCall as Called
 from voice.sandbox.stand_ins import Sandbox
 from voice.wires import language_model as wire
+from voice.wires.completion import Usage
 from voice.wires.language_model import LanguageModel, Request, Text, ToolCall
 
 TOOL = {"type": "function", "function": {"name": "hang_up", "description": "End.", "parameters": {"type": "object"}}}
@@ -43,7 +44,7 @@ def model_at(sandbox: Sandbox, key: str | None = None) -> LanguageModel:
     return LanguageModel(env["XAI_BASE_URL"], key or env["XAI_API_KEY"], 10)
 
 
-def text_of(parts: Sequence[Text | ToolCall]) -> str:
+def text_of(parts: Sequence[Text | ToolCall | Usage]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
@@ -77,7 +78,7 @@ def answering(response: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
-def parts_from(serve: Callable[[socket.socket], None]) -> list[Text | ToolCall]:
+def parts_from(serve: Callable[[socket.socket], None]) -> list[Text | ToolCall | Usage]:
     with tcp_server(serve) as port:
         model = LanguageModel(f"http://127.0.0.1:{port}/v1", "key", 1)
         try:
@@ -165,7 +166,7 @@ def test_no_proxy_of_the_host_has_a_say(sandbox: Sandbox, monkeypatch: pytest.Mo
 def test_text_comes_token_by_token(sandbox: Sandbox) -> None:
     sandbox.xai.answer = lambda messages: Answer("We open at nine.")
     parts = list(model_at(sandbox).stream(request()))
-    assert parts == [Text("We"), Text(" open"), Text(" at"), Text(" nine.")]
+    assert parts == [Text("We"), Text(" open"), Text(" at"), Text(" nine."), Usage(3, 0, 4, 0)]
 
 
 def test_the_first_token_is_not_held_back_for_the_second(sandbox: Sandbox) -> None:
@@ -178,7 +179,8 @@ def test_the_first_token_is_not_held_back_for_the_second(sandbox: Sandbox) -> No
 
 def test_text_before_a_tool_call_and_the_call_whole(sandbox: Sandbox) -> None:
     sandbox.xai.answer = lambda messages: Answer("Goodbye.", (Called("hang_up", {"why": "done"}),))
-    text, call = model_at(sandbox).stream(request(tools=[TOOL]))
+    text, call, usage = model_at(sandbox).stream(request(tools=[TOOL]))
+    assert isinstance(usage, Usage)
     assert text == Text("Goodbye.")
     assert isinstance(call, ToolCall) and call.name == "hang_up" and call.call_id.startswith("call_")
     assert orjson.loads(call.arguments) == {"why": "done"}
@@ -199,20 +201,45 @@ def test_tool_calls_in_fragments_are_joined_by_their_index() -> None:
     ]
 
 
+def told(prompt: object, completion: object, cached: object = 0, thoughts: object = 0) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+        "completion_tokens_details": {"reasoning_tokens": thoughts},
+    }
+
+
 def test_usage_role_finish_and_reasoning_are_no_text_wherever_they_stand() -> None:
-    usage = event(choices=[], usage={"prompt_tokens": 1})
+    usage = event(choices=[], usage=told(1, 0))
     stream = [
         usage,
         event(delta={"role": "assistant"}),
         event(delta={"reasoning_content": "The caller greets."}),
         event(delta={"content": "", "tool_calls": None}),
         says("Hi."),
-        event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage={"prompt_tokens": 1}),
-        usage,
+        event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], usage=told(291, 26, 290, 196)),
         DONE,
         says("Never said."),
     ]
-    assert parts_from(streaming(*stream)) == [Text("Hi.")]
+    assert parts_from(streaming(*stream)) == [Text("Hi."), Usage(291, 290, 26, 196)]
+
+
+@pytest.mark.parametrize(
+    ("usage", "parts"),
+    [
+        (None, []),
+        ([7], []),
+        ({}, []),
+        ({"total_tokens": 3}, []),
+        (told("291", None, [1], -4), []),
+        (told(0, 0), []),
+        (told(True, 1.5), []),
+        ({"prompt_tokens": 5, "prompt_tokens_details": None, "completion_tokens_details": 7}, [Usage(5, 0, 0, 0)]),
+    ],
+)
+def test_usage_that_tells_nothing_is_none(usage: object, parts: list[Any]) -> None:
+    assert parts_from(streaming(event(choices=[], usage=usage), DONE)) == parts
 
 
 def test_the_end_of_the_body_ends_the_answer_too() -> None:
@@ -347,7 +374,7 @@ def test_every_error_body_is_read(status: int, body: Any, kind: type[VendorError
 
 def test_a_page_in_the_place_of_the_stream_is_unavailable() -> None:
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
-    with pytest.raises(VendorUnavailable, match="no event stream but text/html"):
+    with pytest.raises(VendorUnavailable, match="no text/event-stream but text/html"):
         parts_from(answering(page))
 
 
@@ -376,7 +403,7 @@ def test_a_bad_key_refuses(sandbox: Sandbox) -> None:
     ],
 )
 def test_an_error_in_the_middle_of_the_stream_breaks_off(body: dict[str, Any]) -> None:
-    parts: list[Text | ToolCall] = []
+    parts: list[Text | ToolCall | Usage] = []
     with tcp_server(streaming(says("One "), b"data: " + orjson.dumps(body) + b"\n\n", DONE)) as port:
         with pytest.raises(VendorUnavailable, match="broke off.*The model is overloaded"):
             parts.extend(LanguageModel(f"http://127.0.0.1:{port}/v1", "key", 1).stream(request()))

@@ -23,8 +23,9 @@ from voice.sandbox.doors import (
     respond,
     wait_for_departure,
 )
-from voice.sandbox.xai_checks import MODELS, Refused, check
+from voice.sandbox.xai_checks import MODELS, Refused, Request, check
 from voice.sandbox.xai_stream import DONE, complete, events, whole
+from voice.sandbox.xai_values import Schema, asked_schema, fill_in
 
 
 @dataclass(eq=False)
@@ -51,6 +52,8 @@ class XaiStandIn:
         self.delays = delays
         self.api_key = api_key
         self.answer: Callable[[list[Message]], Answer] = receptionist
+        self.extract: Callable[[list[Message], Schema], dict[str, Any]] = fill_in
+        """Answers where a JSON schema stands in `response_format`."""
         self.faults: list[object] = []
         """AnswerStatus, NeverAnswer, StallAfter, ResetAfter, RawAfter, Trickle."""
         self.requests: list[Asked] = []
@@ -87,20 +90,25 @@ class XaiStandIn:
         except Refused as refused:
             asked.status = refused.status
             raise
-        completion = complete(request, self._answer(request["messages"]))
+        completion = complete(request, self._answer(request))
+        connection = environ["sandbox.connection"]
         if not request.get("stream"):
-            gevent.sleep((self.delays.first_token_ms + self.delays.token_ms * len(completion.tokens)) / 1000)
-            asked.finished = True
-            return respond(start_response, 200, whole(request, completion))
+            start_response("200 OK", [("Content-Type", "application/json")])
+            # Nothing, not even the head, goes out before the last token is made; its faults come on the way there.
+            unseen = (b"" for _ in completion.tokens)
+            return self._stream(connection, asked, unseen, orjson.dumps(whole(request, completion)))
         start_response("200 OK", [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache")])
-        return self._stream(environ["sandbox.connection"], asked, events(request, completion))
+        return self._stream(connection, asked, events(request, completion), DONE)
 
-    def _answer(self, messages: list[Message]) -> Answer:
+    def _answer(self, request: Request) -> Answer:
         if trickle := faults.take(self.faults, faults.Trickle):
             return Answer(" ".join(["and", "then"] * (trickle.words // 2 + 1)))
-        return self.answer(messages)
+        schema = asked_schema(request)
+        if schema is not None:
+            return Answer(orjson.dumps(self.extract(request["messages"], schema)).decode())
+        return self.answer(request["messages"])
 
-    def _stream(self, connection: Any, asked: Asked, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def _stream(self, connection: Any, asked: Asked, lines: Iterator[bytes], end: bytes) -> Iterator[bytes]:
         """Runs on the connection's greenlet; a second one watches for the client's departure meanwhile."""
         watch = gevent.spawn(_watch, connection, asked)
         try:
@@ -113,7 +121,7 @@ class XaiStandIn:
                 yield line
                 asked.tokens_sent += 1
                 gevent.sleep(self.delays.token_ms / 1000)
-            yield DONE
+            yield end
             asked.finished = True
         except GeneratorExit:
             # The server could not write: the client left before the watch had its turn.

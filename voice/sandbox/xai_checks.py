@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from voice.sandbox.xai_values import format_fault
+
 Request = dict[str, Any]
 
 
@@ -54,6 +56,8 @@ def check(request: object) -> Request:
     _check_model_fields(request, model)
     _check_messages(request.get("messages"))
     _check_tools(request)
+    if fault := format_fault(request.get("response_format")):
+        raise _bad(fault)
     return request
 
 

@@ -1,9 +1,11 @@
-"""The language model: Grok's chat completions, streamed. One object for all calls, each stream on its reply's greenlet.
+"""The language model: Grok's chat completions. One object for all calls, each request on a greenlet of its caller's.
 
-Source: docs.x.ai (chat completions, rate limits) and recorded streams of api.x.ai.
+Source: docs.x.ai (chat completions, structured outputs, rate limits) and recorded streams of api.x.ai.
 """
 
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +15,20 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from voice.errors import VendorRefused, VendorUnavailable
+from voice.wires.completion import SHOWN, Extracted, Usage, error_text, extracted, usage_in
 
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 6.0
 """Between two pieces of the stream, and before the first."""
+EXTRACT_TIMEOUT_S = 20.0
+"""From the connection to the last byte of the values: nobody is waiting on the line."""
+_LARGEST_ANSWER = 1_000_000
+"""Bytes of values; all that a model can write is less."""
 _END_TIMEOUT_S = 0.2
 """For the end of the body behind [DONE], which comes at once or is not worth waiting for."""
 _MALFORMED_IN_A_ROW = 3
-_SHOWN = 300
+_EVENTS = "text/event-stream"
+_JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -52,32 +60,56 @@ class LanguageModel:
         """`url` ends in /v1; `connections` is how many streams run at once without waiting for each other."""
         self._url = f"{url}/chat/completions"
         self._session = requests.Session()
-        self._session.headers.update({"Authorization": f"Bearer {key}", "Accept": "text/event-stream"})
+        self._session.headers.update({"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
         # No proxy or .netrc of the host shall have a say in where a caller's words go.
         self._session.trust_env = False
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
 
-    def stream(self, request: Request) -> Iterator[Text | ToolCall]:
-        """The answer as it is made. Raises VendorUnavailable or VendorRefused.
+    def stream(self, request: Request) -> Iterator[Text | ToolCall | Usage]:
+        """The answer as it is made, and at its end the tokens that it used if the service tells them.
 
-        To give it up, kill the greenlet that iterates: the connection is closed on the way out.
+        Raises VendorUnavailable or VendorRefused. To give it up, kill the greenlet that iterates: the connection is
+        closed on the way out.
         """
+        body = _body(request) | {"stream": True, "stream_options": {"include_usage": True}}
+        if request.tools:
+            body |= {"tools": list(request.tools), "tool_choice": "auto"}
         try:
-            with self._session.post(
-                self._url,
-                data=orjson.dumps(_body(request)),
-                headers={"Content-Type": "application/json", "x-grok-conv-id": request.call_sid},
-                stream=True,
-                # The caller's words go to the address of the settings and to no other.
-                allow_redirects=False,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-            ) as response:
-                _check(response)
+            with self._post(request, body, _EVENTS, READ_TIMEOUT_S) as response:
+                _check(response, _EVENTS)
                 yield from _parts(_chunks(response))
         # The second kind comes while the body of a refusal is read, where requests does not translate it.
         except (requests.RequestException, HTTPError) as error:
-            raise VendorUnavailable("language model", f"{type(error).__name__}: {error}"[:_SHOWN]) from error
+            raise _unreachable(error) from error
+
+    def extract(self, request: Request, name: str, schema: Mapping[str, Any]) -> Extracted:
+        """Values in the form of `schema`, a JSON schema of an object; `name` of a-z A-Z 0-9 _ - tells the model what
+        they are. The request's tools are not offered.
+
+        Takes 20 s at most, then it is unavailable. Raises VendorUnavailable, also for an answer that does not hold to
+        the schema or was cut at `max_tokens`, or VendorRefused.
+        """
+        form = {"name": name, "strict": True, "schema": dict(schema)}
+        body = _body(request) | {"response_format": {"type": "json_schema", "json_schema": form}}
+        deadline = time.monotonic() + EXTRACT_TIMEOUT_S
+        try:
+            with self._post(request, body, _JSON, EXTRACT_TIMEOUT_S) as response:
+                answer = _read_whole(response, deadline)
+        except (requests.RequestException, HTTPError) as error:
+            raise _unreachable(error) from error
+        return extracted(answer, schema)
+
+    def _post(self, request: Request, body: dict[str, Any], accepted: str, read_timeout_s: float) -> requests.Response:
+        return self._session.post(
+            self._url,
+            data=orjson.dumps(body),
+            headers={"Accept": accepted, "x-grok-conv-id": request.call_sid},
+            stream=True,
+            # The caller's words go to the address of the settings and to no other.
+            allow_redirects=False,
+            timeout=(CONNECT_TIMEOUT_S, read_timeout_s),
+        )
 
     def close(self) -> None:
         self._session.close()
@@ -86,8 +118,6 @@ class LanguageModel:
 def _body(request: Request) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": request.model,
-        "stream": True,
-        "stream_options": {"include_usage": True},
         "temperature": request.temperature,
         "max_tokens": request.max_tokens,
         "messages": list(request.messages),
@@ -95,23 +125,39 @@ def _body(request: Request) -> dict[str, Any]:
     if request.model == "grok-4.3":
         # The one model that thinks unless told not to and lets itself be told; the others refuse the field.
         body["reasoning_effort"] = "none"
-    if request.tools:
-        body["tools"] = list(request.tools)
-        body["tool_choice"] = "auto"
     return body
 
 
-def _check(response: requests.Response) -> None:
-    if response.status_code == 200 and "text/event-stream" in response.headers.get("Content-Type", ""):
+def _unreachable(error: Exception) -> VendorUnavailable:
+    return VendorUnavailable("language model", f"{type(error).__name__}: {error}"[:SHOWN])
+
+
+def _check(response: requests.Response, accepted: str) -> None:
+    if response.status_code == 200 and accepted in response.headers.get("Content-Type", ""):
         return
     text = response.raw.read(2000, decode_content=True).decode("utf-8", "replace")
-    detail = f"{response.status_code}: {_error_text(text)}"
+    detail = f"{response.status_code}: {error_text(text)}"
     if response.status_code == 200:
-        raise VendorUnavailable("language model", f"no event stream but {response.headers.get('Content-Type')}")
+        raise VendorUnavailable("language model", f"no {accepted} but {response.headers.get('Content-Type')}")
     # The same status tells of too many requests and of an account that is used up; only the words differ.
     used_up = "credit" in text.lower() or "spending limit" in text.lower()
     transient = response.status_code >= 500 or (response.status_code == 429 and not used_up)
     raise (VendorUnavailable if transient else VendorRefused)("language model", detail)
+
+
+def _read_whole(response: requests.Response, deadline: float) -> bytes:
+    """The body of an answer that does not stream; a body that drips is cut off at the deadline."""
+    # A timeout of the socket begins anew with every byte.
+    cut = threading.Timer(deadline - time.monotonic(), response.raw.shutdown)
+    cut.start()
+    try:
+        _check(response, _JSON)
+        answer: bytes = response.raw.read(_LARGEST_ANSWER + 1, decode_content=True)
+    finally:
+        cut.cancel()
+    if len(answer) > _LARGEST_ANSWER:
+        raise VendorUnavailable("language model", "sent values without end")
+    return answer
 
 
 def _chunks(response: requests.Response) -> Iterator[dict[str, Any]]:
@@ -149,13 +195,16 @@ def _read_end(response: requests.Response, lines: Iterator[bytes]) -> None:
         pass  # the answer is complete; this connection is just not kept
 
 
-def _parts(chunks: Iterator[dict[str, Any]]) -> Iterator[Text | ToolCall]:
+def _parts(chunks: Iterator[dict[str, Any]]) -> Iterator[Text | ToolCall | Usage]:
+    # Of the whole answer, wherever it stands; the last one holds where several do.
+    usage: Usage | None = None
     # By index: the service sends a call whole in one piece, others that speak this protocol do not.
     calls: dict[int, ToolCall] = {}
     for chunk in chunks:
         choices = chunk.get("choices")
+        usage = usage_in(chunk) or usage
         if "error" in chunk and not choices:
-            raise VendorUnavailable("language model", f"broke off: {_error_text(orjson.dumps(chunk).decode())}")
+            raise VendorUnavailable("language model", f"broke off: {error_text(orjson.dumps(chunk).decode())}")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
             continue
         delta = choices[0].get("delta")
@@ -167,6 +216,8 @@ def _parts(chunks: Iterator[dict[str, Any]]) -> Iterator[Text | ToolCall]:
             for part in parts:
                 _collect(calls, part)
     yield from calls.values()
+    if usage:
+        yield usage
 
 
 def _collect(calls: dict[int, ToolCall], part: Any) -> None:
@@ -179,14 +230,3 @@ def _collect(calls: dict[int, ToolCall], part: Any) -> None:
                 so_far.name + str(function.get("name") or ""),
                 so_far.arguments + str(function.get("arguments") or ""),
             )
-
-
-def _error_text(text: str) -> str:
-    """Bodies are flat ({"code","error"}) or OpenAI's ({"error":{"message"}}), or no JSON at all."""
-    try:
-        body = orjson.loads(text)
-        error = body.get("error", body) if isinstance(body, dict) else body
-        found = error.get("message", error) if isinstance(error, dict) else error
-    except orjson.JSONDecodeError:
-        found = text
-    return ascii(str(found)[:_SHOWN])
