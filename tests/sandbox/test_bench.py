@@ -50,7 +50,7 @@ def _call() -> Observed:
             # Just before frames 50 and 99, 200 and 249.
             spoke_at=[(100.9999, 101.9799), (103.9999, 104.9799)],
             media_at=[100.1, 103.204, 103.5, 106.809],
-            clears_at=[104.063],
+            clears_at=[104.023],
             heard=[GREETING, CUT, *sentences(7, 2)],
             complaints=[],
             late_ms=3.0,
@@ -95,7 +95,7 @@ def test_a_turn_that_was_not_answered_has_no_hops() -> None:
     assert hops(silent, 100, 110) == []
 
 
-def test_a_barge_in_counts_from_the_fourth_frame_of_speech() -> None:
+def test_a_barge_in_counts_from_the_second_frame_of_speech() -> None:
     call = _call()
     assert barge_ins(call, 100, 110) == pytest.approx([3], abs=1e-6)
     assert barge_ins(call, 105, 110) == []

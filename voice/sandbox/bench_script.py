@@ -27,7 +27,7 @@ silence_ms = 600
 """
 SILENCE_FRAMES = 30
 """Of 20 ms: the agent's silence_ms. With the last of them the server can know that the caller has finished."""
-ONSET_FRAMES = 4
+ONSET_FRAMES = 2
 """With so many frames of speech the server can know that the caller has begun."""
 
 

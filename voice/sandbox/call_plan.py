@@ -30,11 +30,13 @@ class CallSetup:
     answered_by: str | None = None
     """What answering machine detection finds: human, machine_start, ..."""
     time_limit_s: int | None = None
+    outcome: str = "answered"
+    """What comes of ringing: answered, or busy, no-answer, failed (each at once)."""
     dial_outcome: str = "completed"
     """How a `<Dial>` ends: completed, busy, no-answer, failed (each at once), or bridged: only with the call."""
 
 
-def created(form: Mapping[str, Sequence[str]], answered_by: str = "human") -> CallSetup:
+def created(form: Mapping[str, Sequence[str]], answered_by: str = "human", outcome: str = "answered") -> CallSetup:
     """The setup of an outbound call, from the fields it was created with."""
     first = {name: values[0] for name, values in form.items()}
     return CallSetup(
@@ -48,6 +50,7 @@ def created(form: Mapping[str, Sequence[str]], answered_by: str = "human") -> Ca
         status_callback_events=tuple(form.get("StatusCallbackEvent", ("completed",))),
         amd_callback=first.get("AsyncAmdStatusCallback") if first.get("AsyncAmd") == "true" else None,
         answered_by=answered_by,
+        outcome=outcome,
         time_limit_s=int(first["TimeLimit"]) if "TimeLimit" in first else None,
     )
 

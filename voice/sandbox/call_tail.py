@@ -13,25 +13,24 @@ Line = dict[str, Any]
 
 class CallTail:
     def __init__(self, path: Path, on_line: Callable[[Line], None]) -> None:
-        """`on_line` gets each line once, in order, from within `wait_for`."""
+        """`on_line` gets each line once, in order, from within `wait_until` and `read`."""
         self._path = path
         self._on_line = on_line
         self._file: IO[str] | None = None
         self._part = ""
         self.lines: list[Line] = []
 
-    def wait_for(self, wanted: Callable[[Line], bool], timeout: float) -> Line:
-        """The first line, old or new, that is wanted. Raises TimeoutError after `timeout` seconds."""
+    def wait_until(self, happened: Callable[[], bool], timeout: float, what: str) -> None:
+        """Until the `lines` show it; `what` says it in the past tense. Raises TimeoutError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        seen = 0
+        seen = -1
         while True:
             self.read()
-            for line in self.lines[seen:]:
-                if wanted(line):
-                    return line
+            if len(self.lines) > seen and happened():
+                return
             seen = len(self.lines)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"nothing of the kind in {self._path} within {timeout:.0f} s")
+                raise TimeoutError(f"waited {timeout:.0f} s in vain until {what}")
             gevent.sleep(0.02)  # the writer is another process: nothing wakes us
 
     def read(self) -> None:

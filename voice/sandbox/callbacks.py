@@ -10,6 +10,8 @@ from voice.sandbox.stream_messages import StreamNames
 from voice.sandbox.twiml import Stream
 from voice.sandbox.webhook import WebhookFailed, Webhooks
 
+_DETECTION_MS = 1200
+
 
 @dataclass(eq=False, repr=False)
 class Callbacks:
@@ -29,8 +31,9 @@ class Callbacks:
     def answering_machine(self, state: str) -> None:
         setup = self.plan.setup
         if setup.amd_callback and setup.answered_by:
-            verdict = {"AnsweredBy": setup.answered_by, "MachineDetectionDuration": "1200"}
-            self._post(setup.amd_callback, "POST", standard_form(self.plan, state) | verdict)
+            verdict = {"AnsweredBy": setup.answered_by, "MachineDetectionDuration": str(_DETECTION_MS)}
+            form = standard_form(self.plan, state) | verdict
+            self._posting.append(gevent.spawn(self._detect, setup.amd_callback, form))
 
     def stream(self, stream: Stream, names: StreamNames, event: str, error: str | None = None) -> None:
         if stream.status_callback is not None:
@@ -41,6 +44,10 @@ class Callbacks:
         """Until all have been answered, or given up."""
         gevent.joinall(self._posting)
         self._posting.clear()
+
+    def _detect(self, url: str, form: dict[str, str]) -> None:
+        gevent.sleep(_DETECTION_MS / 1000)
+        self._deliver(self.web.absolute(url), "POST", form)
 
     def _post(self, url: str, method: str, form: dict[str, str]) -> None:
         self._posting.append(gevent.spawn(self._deliver, self.web.absolute(url), method, form))

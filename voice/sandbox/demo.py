@@ -4,6 +4,7 @@ A vendor whose key stands in the environment is the real one.
 """
 
 import os
+import secrets
 import signal
 import sys
 import wave
@@ -13,9 +14,14 @@ from pathlib import Path
 import gevent
 from gevent.event import Event
 
-from voice.sandbox.call_tail import CallTail, Line
+from voice.sandbox.call_plan import CallSetup
+from voice.sandbox.call_tail import CallTail
 from voice.sandbox.delays import Delays
-from voice.sandbox.journal import PhoneTimeout
+from voice.sandbox.demo_account import Account
+from voice.sandbox.demo_caller import DemoCaller
+from voice.sandbox.demo_faults import faults
+from voice.sandbox.demo_record import Api, told
+from voice.sandbox.demo_report import report
 from voice.sandbox.phone import Phone
 from voice.sandbox.serving import ServerProcess
 from voice.sandbox.stand_ins import Sandbox
@@ -27,16 +33,7 @@ _VENDORS = {
     "language model": ("XAI_API_KEY", "XAI_BASE_URL"),
     "synthesizer": ("ELEVENLABS_API_KEY", "ELEVENLABS_BASE_URL"),
 }
-_STAGES = (
-    ("decided", "stopped"),
-    ("final transcript", "transcript"),
-    ("first token", "first_token"),
-    ("first audio", "first_audio"),
-    ("heard", "heard"),
-)
 _CALLER_VOICE = "en-us+f3"
-_INTERRUPT_AFTER_MS = 1200
-_TURN_S = 30.0
 
 
 def run(wav: Path, port: int, keep_serving: bool) -> int:
@@ -47,18 +44,26 @@ def run(wav: Path, port: int, keep_serving: bool) -> int:
     calls_dir = wav.parent / "calls"
     print("Starting the server and the stand-ins for the vendors ...", flush=True)
     with Sandbox(delays=Delays.like_the_vendors(), speech="espeak") as sandbox, log_path.open("wb") as log:
+        sandbox.xai.extract = report
+        token = secrets.token_hex(16)
         environment = _environment(sandbox, os.environ) | {
+            # Whoever answers elsewhere: the call is made for this one.
+            "AGENTS_DIR": "",
+            "DEFAULT_AGENT": "receptionist",
+            "API_TOKEN": token,
             "CALL_LOG_DIR": str(calls_dir.absolute()),
             "CLIPS_DIR": str((wav.parent / "clips").absolute()),
+            "DATABASE_URL": f"sqlite:///{(wav.parent / 'voice.db').absolute()}",
         }
         server = ServerProcess(environment, log, workers=1, port=port)
         try:
             server.start()
             print(f"  server      {server.url} (gunicorn, one worker; its log: {log_path})")
             print(f"  vendors     {_who(os.environ)}")
-            went_well = _place_call(server, sandbox, calls_dir, wav)
+            api = Api(server.url, token)
+            went_well = _place_call(server, sandbox, api, calls_dir, wav)
             if keep_serving:
-                print(f"\nStill serving on {server.url}; Ctrl-C ends it.", flush=True)
+                print(f"\nStill serving on {server.url}; Ctrl-C ends it. All calls: {api.by_hand()}", flush=True)
                 _wait_for_interrupt()
             return 0 if went_well else 1
         except RuntimeError as error:
@@ -81,109 +86,51 @@ def _who(environ: Mapping[str, str]) -> str:
     return ", ".join(f"{name}: {'real' if environ.get(key) else 'stand-in'}" for name, (key, _) in _VENDORS.items())
 
 
-def _place_call(server: ServerProcess, sandbox: Sandbox, calls_dir: Path, wav: Path) -> bool:
-    twilio = sandbox.twilio
-    caller_voice = Espeak(voice=_CALLER_VOICE)
-    phone = Phone(
-        server=server.url,
-        account_sid=twilio.account_sid,
-        auth_token=twilio.auth_token,
-        twilio=twilio,
-        voice=lambda words: caller_voice.synthesize(words).mulaw,
-    )
+def _place_call(server: ServerProcess, sandbox: Sandbox, api: Api, calls_dir: Path, wav: Path) -> bool:
+    phone = _phone(server, sandbox)
     log_path = calls_dir / f"{phone.call_sid}.jsonl"
     print(f"  call        {phone.call_sid}\n", flush=True)
-    tail = CallTail(log_path, _tell)
-    faults = []
+    texted = sandbox.twilio.messages
+    tail = CallTail(log_path, Account(texted, lambda: phone.dialed).tell)
+    wrong = _converse(phone, tail)
+    phone.save(wav)
+    print(f"\n  sound       {wav} ({_measured(wav)})")
+    print(f"  call log    {log_path} (python -m voice replay {log_path})", flush=True)
+    scripted = not os.environ.get("XAI_API_KEY")
+    wrong += faults(tail.lines, phone.warnings, len(texted), len(phone.dialed), scripted)
     try:
-        _hold_conversation(phone, tail)
-        phone.wait_until_over(_TURN_S)
-    except (TimeoutError, PhoneTimeout) as error:
-        faults.append(str(error))
+        for name, text in told(api.record(phone.call_sid)):
+            print(f"  {name:<10}  {text}")
+    except (RuntimeError, OSError) as error:
+        wrong.append(f"no record: {error}")
+    print("  The call went as it should." if not wrong else "  The call went wrong:\n    " + "\n    ".join(wrong))
+    return not wrong
+
+
+def _converse(phone: Phone, tail: CallTail) -> list[str]:
+    """The whole call; returns what it broke off for."""
+    wrong = []
+    try:
+        DemoCaller(phone, tail).converse()
+    except TimeoutError as error:
+        wrong.append(str(error))
         phone.hang_up()
     tail.read()
     tail.close()
-    phone.save(wav)
-    faults += _faults(tail.lines, phone)
-    print(f"\n  sound       {wav} ({_measured(wav)})")
-    print(f"  call log    {log_path} (python -m voice replay {log_path})")
-    print("  The call went as it should." if not faults else "  The call went wrong:\n    " + "\n    ".join(faults))
-    return not faults
+    return wrong
 
 
-def _hold_conversation(phone: Phone, tail: CallTail) -> None:
-    """Three questions, the second answer interrupted by the third, and a goodbye."""
-    phone.dial()
-    _heard(tail, 1)
-    phone.say("What are your opening hours?")
-    _heard(tail, 2)
-    phone.say("Where are you located?")
-    _playing(tail)
-    phone.say("I would like to book an appointment.")
-    _heard(tail, 4)
-    phone.say("Tuesday please.")
-    _heard(tail, 5)
-    phone.say("Goodbye.")
-
-
-def _heard(tail: CallTail, turns: int) -> None:
-    """So many turns of the agent have been heard, or cut."""
-    tail.wait_for(lambda _: len(_heard_turns(tail.lines)) >= turns, _TURN_S)
-
-
-def _heard_turns(lines: list[Line]) -> list[Line]:
-    """The turns of which anything was heard: one that was begun too early is thrown away unheard."""
-    return [line for line in lines if line.get("action") == "RecordTurn" and line["agent"]]
-
-
-def _playing(tail: CallTail) -> None:
-    """The caller has heard a good second of the turn that follows the last one."""
-    last = _heard_turns(tail.lines)[-1]["turn"]
-
-    def is_mark(line: Line) -> bool:
-        return line.get("event") == "MarkReturned" and line["turn"] > last and line["position_ms"] > _INTERRUPT_AFTER_MS
-
-    tail.wait_for(is_mark, _TURN_S)
-
-
-def _tell(line: Line) -> None:
-    if line.get("action") == "RecordTurn" and line["agent"]:
-        _tell_turn(line)
-    elif line.get("action") == "EndCall":
-        print(f"  {_clock(line['t'])}  call {line['result']}: {line['reason']}", flush=True)
-
-
-def _tell_turn(line: Line) -> None:
-    times = line["times"]
-    end = times["speech_end"]
-    if line["caller"]:
-        print(f"  {_clock(end)}  caller  {line['caller']}")
-    began = times["heard"] or line["t"]
-    cut = "  -- interrupted" if line["cut"] else ""
-    print(f"  {_clock(began)}  agent   {line['agent']}{cut}")
-    if end is not None:
-        reached = [f"{name} {(times[key] - end) * 1000:.0f}" for name, key in _STAGES if times[key] is not None]
-        print(f"                   speech end 0 -> {' -> '.join(reached)} ms")
-    sys.stdout.flush()
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{seconds % 60:04.1f}"
-
-
-def _faults(lines: list[Line], phone: Phone) -> list[str]:
-    """What a good call would not show."""
-    turns = _heard_turns(lines)
-    ends = [line for line in lines if line.get("action") == "EndCall"]
-    faults = [f"Twilio would warn: {warning}" for warning in phone.warnings]
-    if [(end["result"], end["reason"]) for end in ends] != [("completed", "agent-hung-up")]:
-        faults.append(f"it did not end with the agent's hang-up but with {ends or 'nothing'}")
-    if len(turns) < 6:
-        faults.append(f"only {len(turns)} of 6 turns took place")
-    if [place for place, turn in enumerate(turns, 1) if turn["cut"]] != [3]:
-        faults.append("not just the third turn was interrupted")
-    faults += [f"turn {turn['turn']} was never heard" for turn in turns if turn["times"]["heard"] is None]
-    return faults
+def _phone(server: ServerProcess, sandbox: Sandbox) -> Phone:
+    """The caller's, who is put through to nobody: at the front desk it rings in vain."""
+    voice = Espeak(voice=_CALLER_VOICE)
+    return Phone(
+        server=server.url,
+        account_sid=sandbox.twilio.account_sid,
+        auth_token=sandbox.twilio.auth_token,
+        twilio=sandbox.twilio,
+        voice=lambda words: voice.synthesize(words).mulaw,
+        setup=CallSetup(dial_outcome="no-answer"),
+    )
 
 
 def _measured(path: Path) -> str:

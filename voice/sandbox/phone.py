@@ -190,6 +190,11 @@ class Phone:
         return self._call.dialed
 
     @property
+    def whispered(self) -> list[str]:
+        """What the dialed heard before they were connected."""
+        return self._call.whispered
+
+    @property
     def events(self) -> list[Entry]:
         return self.journal.entries
 

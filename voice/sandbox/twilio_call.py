@@ -39,6 +39,8 @@ class TwilioCall:
     # Words of `<Say>`, numbers of `<Dial>`, streams that opened: each in order.
     said: list[str] = field(default_factory=list)
     dialed: list[str] = field(default_factory=list)
+    # What those who were dialed heard before they were connected.
+    whispered: list[str] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     # Where in the caller's timeline each stream began, and how much had been sent by then.
     line_starts: list[tuple[int, int]] = field(default_factory=list)
@@ -97,6 +99,9 @@ class TwilioCall:
         setup = self.plan.setup
         try:
             self._ring()
+            if setup.outcome != "answered":
+                self.end(setup.outcome, f"nobody answered: {setup.outcome}")
+                return
             verbs = self._document(Document(setup.voice_url, setup.voice_method, setup.twiml))
             if not (verbs and isinstance(verbs[0], Reject)):
                 self._answer()
@@ -176,12 +181,24 @@ class TwilioCall:
     def _dial(self, verb: Dial) -> list[Verb] | None:
         self.dialed.extend(verb.numbers)
         self.journal.add("received", "dial", " ".join(verb.numbers))
+        if verb.whisper_url and self.plan.setup.dial_outcome in ("completed", "bridged"):
+            self._whisper(verb.whisper_url)
         if self.plan.setup.dial_outcome == "bridged":
             self._rest(None)
         if verb.action is None or self._interrupted():
             return None
         outcome = {"DialCallStatus": self.plan.setup.dial_outcome, "DialCallSid": "CA" + secrets.token_hex(16)}
         return self._document(Document(verb.action, verb.method), outcome | {"DialCallDuration": "0"})
+
+    def _whisper(self, url: str) -> None:
+        """The leg to whoever was dialed is a call of its own."""
+        leg = standard_form(self.plan, "in-progress") | {
+            "CallSid": "CA" + secrets.token_hex(16),
+            "ParentCallSid": self.plan.call_sid,
+            "Direction": "outbound-dial",
+        }
+        verbs = self._documents.load(Document(url), leg)
+        self.whispered += [verb.text for verb in verbs if isinstance(verb, Say)]
 
     # Streams
 

@@ -52,6 +52,9 @@ class Dial:
     action: str | None = None
     method: str = "POST"
     caller_id: str | None = None
+    timeout_s: int = 30
+    whisper_url: str | None = None
+    """The document that is run for whoever answers, before the two are connected."""
 
 
 @dataclass(frozen=True)
@@ -139,5 +142,15 @@ def _stream(element: Element) -> Stream:
 
 
 def _dial(element: Element) -> Verb:
-    numbers = tuple(_text(child) for child in element.findall("Number")) or (_text(element),)
-    return Dial(numbers, element.get("action"), element.get("method", "POST"), element.get("callerId"))
+    nouns = element.findall("Number")
+    timeout = element.get("timeout", "30")
+    if not timeout.isdecimal():
+        raise TwimlFault(f"<Dial> timeout {timeout!r} is not a whole number of seconds")
+    return Dial(
+        tuple(_text(child) for child in nouns) or (_text(element),),
+        element.get("action"),
+        element.get("method", "POST"),
+        element.get("callerId"),
+        int(timeout),
+        nouns[0].get("url") if nouns else None,
+    )

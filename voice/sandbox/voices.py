@@ -140,6 +140,8 @@ class _Engine:
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise RuntimeError(f"espeak-ng has no voice {voice!r}")
         self._library.espeak_SetParameter(_RATE, words_per_minute, 0)
+        # Its breath is noise, seeded by the time of day otherwise: the same words shall sound the same each time.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         raw = text.encode() + b"\0"
         self._library.espeak_Synth(raw, len(raw), 0, 0, 0, _CHARS_UTF8, None, None)
         return bytes(self._pcm), self._words

@@ -32,8 +32,9 @@ def complete(request: Request, answer: Answer) -> Completion:
         return Completion(tokens[:limit], [], "length")
     offered = offered_tools(request)
     calls: list[dict[str, object]] = []
-    for index, call in enumerate(call for call in answer.tool_calls if call.name in offered):
-        function = {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()}
+    for index, call in enumerate(call for call in answer.tool_calls if call.name in offered or call.unasked):
+        arguments = call.arguments if isinstance(call.arguments, str) else orjson.dumps(call.arguments).decode()
+        function = {"name": call.name, "arguments": arguments}
         calls.append({"id": f"call_{next(_numbers):08d}", "function": function, "index": index, "type": "function"})
     return Completion(tokens, calls, "tool_calls" if calls else "stop")
 
