@@ -207,6 +207,21 @@ def test_neither_finish_nor_close_opens_a_context(sandbox: Sandbox, closed_befor
     assert [c.id for c in sandbox.elevenlabs.sockets[0].contexts] == ["turn-1", "turn-2"][not closed_before :]
 
 
+def test_what_is_spoken_again_has_a_context_of_its_own_and_the_first_ones_sound_is_dropped(sandbox: Sandbox) -> None:
+    sandbox.elevenlabs.faults.append(faults.StallFirstAudio(0.2))
+    synthesizer = synthesizer_at(sandbox)
+    reader = opened(synthesizer)
+    synthesizer.speak(1, "Too late.")
+    until(lambda: bool(sandbox.elevenlabs.sockets[0].contexts), "the first context is open")
+    synthesizer.close(1)
+    synthesizer.speak(1, "Hello.")
+    synthesizer.close(1)
+    said = speech_of(reader, 1)
+    assert [c.id for c in sandbox.elevenlabs.sockets[0].contexts] == ["turn-1", "turn-1.2"]
+    until(lambda: sandbox.elevenlabs.sockets[0].contexts[0].final_sent, "the first context has ended")
+    assert "".join(speech.alignment.chars for speech in said).strip() == "Hello."
+
+
 # What comes
 
 

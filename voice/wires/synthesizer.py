@@ -1,4 +1,4 @@
-"""The synthesizer: one ElevenLabs multi-stream-input socket per call, one context per turn.
+"""The synthesizer: one ElevenLabs multi-stream-input socket per call, one context per turn, or per try of a turn.
 
 Written by the call greenlet alone, read by the speech-reader. Text waits in order until the socket is open.
 Source: ElevenLabs' asyncapi.yml and the types of elevenlabs 2.78.0.
@@ -21,8 +21,7 @@ from voice.wires.vendor_socket import VendorSocket
 KEEP_ALIVE_S = 15.0
 _INACTIVITY_TIMEOUT_S = 180
 """The longest that the service allows, per context; 20 by default."""
-_CONTEXT = "turn-"
-_CONTEXT_OF_OURS = re.compile(f"{_CONTEXT}([0-9]{{1,9}})")
+_CONTEXT_OF_OURS = re.compile(r"turn-([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
 class Synthesizer:
@@ -47,6 +46,9 @@ class Synthesizer:
         self._unsent: list[dict[str, object]] = []
         # Turns whose context the service knows: voice settings may stand in a context's first message only.
         self._contexts: set[int] = set()
+        # How many contexts each turn has had. A name is never used again: the service drops what it is told of a
+        # context that is still ending, and the sound of one that was given up must not be taken for the next one's.
+        self._tries: dict[int, int] = {}
         self._written_at = 0.0
 
     def connect(self) -> None:
@@ -66,23 +68,28 @@ class Synthesizer:
         """A whole sentence; with auto_mode and a flush each is spoken at once."""
         if turn not in self._contexts:
             self._contexts.add(turn)
-            first: dict[str, object] = {"text": " ", "context_id": f"{_CONTEXT}{turn}"}
+            self._tries[turn] = self._tries.get(turn, 0) + 1
+            first: dict[str, object] = {"text": " ", "context_id": self._name(turn)}
             if self._voice_settings:
                 first["voice_settings"] = self._voice_settings
             self._send(first)
         # The space at the end keeps the last word from being held back or glued to the next.
-        self._send({"text": text + " ", "context_id": f"{_CONTEXT}{turn}", "flush": True})
+        self._send({"text": text + " ", "context_id": self._name(turn), "flush": True})
 
     def finish(self, turn: int) -> None:
         # A context that is closed, or never was, would be opened by being named.
         if turn in self._contexts:
-            self._send({"context_id": f"{_CONTEXT}{turn}", "flush": True})
+            self._send({"context_id": self._name(turn), "flush": True})
 
     def close(self, turn: int) -> None:
         """Let go of the turn's context; also how it is given up. A turn may be closed twice."""
         if turn in self._contexts:
             self._contexts.discard(turn)
-            self._send({"context_id": f"{_CONTEXT}{turn}", "close_context": True})
+            self._send({"context_id": self._name(turn), "close_context": True})
+
+    def _name(self, turn: int) -> str:
+        tries = self._tries.get(turn, 1)
+        return f"turn-{turn}" if tries == 1 else f"turn-{turn}.{tries}"
 
     def keep_alive(self) -> None:
         """Call every KEEP_ALIVE_S: names no context, because naming one that is not open would open it."""
@@ -108,7 +115,7 @@ class Synthesizer:
                 continue
             if message.get("error"):
                 raise VendorUnavailable("synthesizer", _error(message))
-            turn = _turn(message.get("contextId") or message.get("context_id"))
+            turn = self._turn(message.get("contextId") or message.get("context_id"))
             if turn is None:
                 continue
             if speech := _speech(turn, message):
@@ -116,15 +123,18 @@ class Synthesizer:
             if message.get("isFinal") or message.get("is_final"):
                 yield ev.SpeechFinished(turn)
 
+    def _turn(self, context: Any) -> int | None:
+        """The turn of a context, unless it is none of ours or was given up for another one."""
+        found = _CONTEXT_OF_OURS.fullmatch(context) if isinstance(context, str) else None
+        if not found:
+            return None
+        turn, tries = int(found[1]), int(found[2] or 1)
+        return turn if self._tries.get(turn, tries) == tries else None
+
     def shutdown(self) -> None:
         """From any greenlet, at once; the reader wakes with VendorUnavailable."""
         if self._socket:
             self._socket.shutdown()
-
-
-def _turn(context: Any) -> int | None:
-    number = _CONTEXT_OF_OURS.fullmatch(context) if isinstance(context, str) else None
-    return int(number[1]) if number else None
 
 
 def _speech(turn: int, message: dict[str, Any]) -> ev.SpeechArrived | None:
