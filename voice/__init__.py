@@ -6,6 +6,9 @@ What a call is
     call.py                 one call, answer to hang-up: the inbox, the greenlets, the actions performed, the end
     readers.py, reply.py    the other greenlets: three that listen, and one for each answer of the model
     agent.py                the agent as this call needs it: rules, voice, variables filled in
+    services.py             what all calls of a worker share, and what is known of one before it begins
+    recovery.py             what an earlier stream of the same call has left
+    farewell.py             how a call leaves: hung up, put through, with an apology
 
 What the conversation is made of, all of it pure
     core/listening.py       the caller's side: what was said, how long to wait for it
@@ -19,23 +22,31 @@ What the conversation is made of, all of it pure
     core/playout.py         what was handed over, what of it was heard
     core/sentences.py       tokens in, sentences out
     core/speakable.py       sentences fit to be spoken; core/variables.py {caller} and the like
-    core/endpointing.py     when the caller starts and stops speaking
+    core/endpointing.py     when the caller starts and stops speaking; core/line_noise.py, core/voicing.py
     core/audio.py           mu-law
     core/call_log.py        a call as JSON lines, and its replay
+    core/own_tools.py       the tools that the conversation performs itself; core/keypad.py keys; core/firm.py
 
 The peers, one file each
     wires/caller.py         Twilio's stream, over wires/stream_socket.py
     wires/transcriber.py    OpenAI, over wires/vendor_socket.py
     wires/synthesizer.py    ElevenLabs, over the same
-    wires/language_model.py Grok
+    wires/language_model.py Grok, and wires/completion.py
     wires/clips.py          ElevenLabs' SDK: words that are the same in many calls, kept as sound
-    wires/telephone.py      Twilio's REST API, TwiML, signatures
-    tools/                  what an agent may do besides speaking
+    wires/telephone.py      Twilio's REST API, signatures; wires/twiml.py what Twilio is told
+
+What it does besides speaking, and what is kept
+    tools/                  definitions.py for the model, toolbox.py runs them, webhook.py over exchange.py, tones.py
+    sensitive.py            digits that only a webhook gets to see
+    bookkeeping.py          log, record and checkpoint of a call while it goes on; usage.py what it used and cost
+    records/                the database; its __init__.py is the list
+    after_call.py           summary and fields (core/summary.py), and the webhook
 
 The process
-    web/twilio.py           the doors; web/tokens.py who may open a stream; web/health.py
+    web/twilio.py           Twilio's doors; web/signed.py and web/tokens.py who may come in, web/shown.py
+    web/api.py              the REST API; web/health.py
     registry.py             the live calls, and the text that SIGUSR2 prints
-    monitor.py              the periodic greenlet
+    monitor.py              the periodic greenlet; drain.py a worker that goes hands its calls over
     call_log.py, logs.py    the file of a call; the log of the server
     errors.py               every error, by what can be done about it
     cli.py                  `python -m voice ...`
