@@ -6,23 +6,31 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-parts demo run bench replay style types pins clean
+.PHONY: help test test-calls test-work test-servers test-parts demo run bench evals replay style types pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Two processes: whole calls take their real time, and the rest need not wait for them.
-CALLS_TESTS := tests/test_calls.py tests/test_other_servers.py
+# Four processes: whole calls take their real time and little of a processor, so that they wait side by side.
+CALLS := tests/test_calls.py
+WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
+SERVERS := tests/test_other_servers.py tests/test_handover.py tests/web
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory --jobs=2 test-calls test-parts
+	@$(MAKE) --no-print-directory --jobs=4 test-calls test-work test-servers test-parts
 
 test-calls: $(READY)
-	$(BIN)/python -m pytest -q $(CALLS_TESTS)
+	$(BIN)/python -m pytest -q $(CALLS)
+
+test-work: $(READY)
+	$(BIN)/python -m pytest -q $(WORK)
+
+test-servers: $(READY)
+	$(BIN)/python -m pytest -q $(SERVERS)
 
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(CALLS_TESTS))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(CALLS) $(WORK) $(SERVERS))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo
@@ -32,6 +40,9 @@ run: $(READY) ## the server, with the environment or .env
 
 bench: $(READY) ## the load test: calls per core; another number: make bench CALLS=100
 	$(BIN)/python -m voice bench $(if $(CALLS),--calls $(CALLS))
+
+evals: $(READY) ## simulated callers judge whole conversations; your own agent: make evals AGENT=my_agent.toml
+	$(BIN)/python -m voice evals $(if $(AGENT),--agent $(AGENT))
 
 replay: $(READY) ## does a recorded call lead to the same actions? make replay LOG=calls/CA….jsonl
 	$(if $(LOG),,$(error which call? make replay LOG=calls/CA….jsonl))

@@ -33,7 +33,8 @@ worker_connections = _number("MAX_CALLS", 200) + 100
 keepalive = 2
 # The hub's heartbeat, not the length of a call.
 timeout = 30
-graceful_timeout = 25
+# After DRAIN_TIMEOUT_S every call is with another worker; behind it nothing is left that could be lost.
+graceful_timeout = _number("DRAIN_TIMEOUT_S", 20) + 5
 # Never max_requests, preload_app or reuse_port: each of them was seen to break live calls.
 control_socket_disable = True
 accesslog = None
@@ -54,8 +55,16 @@ def post_worker_init(worker: Any) -> None:
     """In each worker, once it is up."""
     import gevent
 
-    from voice import registry
+    from voice import drain, registry
 
-    worker.wsgi.extensions["monitor"].start()
+    drain.when_it_goes(lambda: worker.alive, _number("DRAIN_TIMEOUT_S", 20))
+    worker.wsgi.extensions["background"].start()
     # kill -USR2 <worker>: which calls are live, and where each of their greenlets stands.
     gevent.signal_handler(signal.SIGUSR2, lambda: sys.stderr.write(registry.describe()))
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """In a worker that ends, when its calls have ended."""
+    wsgi = getattr(worker, "wsgi", None)
+    if wsgi is not None:
+        wsgi.extensions["background"].stop()

@@ -3,20 +3,28 @@
 The only reader of the environment besides gunicorn.conf.py and the command line.
 """
 
+import os
+import socket
 import sys
 from collections.abc import Mapping
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
 from flask import Flask
 from gevent import monkey
 
 from config.agents import Agent
 from config.faults import ConfigError
+from config.prices import Prices
 from config.settings import Settings
 from config.start import environment, load
 from voice import logs
-from voice.call import Services
+from voice.after_call import AfterCall
 from voice.monitor import Monitor
+from voice.records.outbox import Outbox
+from voice.records.records import Records
+from voice.services import Services
+from voice.web.api import Api, register_api_errors
 from voice.web.health import health_doors
 from voice.web.tokens import Tokens
 from voice.web.twilio import NoReader, TwilioDoors
@@ -27,22 +35,50 @@ from voice.wires.telephone import Telephone
 from voice.wires.transcriber import Transcriber
 
 _BODY_BYTES = 65536
+_LAST_WORDS_S = 3.0
+_SHORTEST_SECRET = 6
 
 
-def create_app(settings: Settings, agents: Mapping[str, Agent]) -> Flask:
-    """The Flask application. Its monitor, `app.extensions["monitor"]`, is started by whoever serves it."""
+class Background:
+    """What runs besides the requests: started by whoever serves the application, in the process that serves it."""
+
+    def __init__(self, records: Records, outbox: Outbox, monitor: Monitor) -> None:
+        self._records = records
+        self._outbox = outbox
+        self._monitor = monitor
+
+    def start(self) -> None:
+        self._records.start()
+        self._outbox.start()
+        self._monitor.start()
+
+    def stop(self) -> None:
+        """Write down what waits; what is not delivered is delivered by the next one."""
+        self._outbox.stop()
+        self._records.stop(_LAST_WORDS_S)
+
+
+def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -> Flask:
+    """The Flask application, and what runs beside it: `app.extensions["background"]`."""
     app = Flask("voice", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _BODY_BYTES
     app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoReader}
-    services = _services(settings, agents)
-    doors = TwilioDoors(services, Tokens(settings.twilio_auth_token), settings.public_url, settings.max_calls)
+    services = _services(settings, agents, prices)
+    after_call = AfterCall(agents, services.records, services.language_model, services.default_model, services.prices)
+    doors = TwilioDoors(services, after_call, Tokens(settings.twilio_auth_token), settings.max_calls)
     app.register_blueprint(doors.blueprint())
+    app.register_blueprint(Api(services, settings.api_token, settings.twilio_phone_number).blueprint())
+    register_api_errors(app)
     app.register_blueprint(health_doors(settings.max_calls))
-    app.extensions["monitor"] = Monitor(settings.idle_timeout_s, settings.monitor_interval_s)
+    app.extensions["background"] = Background(
+        services.records,
+        Outbox(services.records, after_call.destination),
+        Monitor(settings.idle_timeout_s, settings.monitor_interval_s, chores=[after_call.sweep]),
+    )
     return app
 
 
-def _services(settings: Settings, agents: Mapping[str, Agent]) -> Services:
+def _services(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -> Services:
     def new_transcriber(name: str) -> Transcriber:
         return Transcriber(
             settings.openai_realtime_url,
@@ -69,10 +105,16 @@ def _services(settings: Settings, agents: Mapping[str, Agent]) -> Services:
         language_model=LanguageModel(settings.xai_base_url, settings.xai_api_key, settings.max_calls),
         default_model=settings.xai_model,
         fallback_model=settings.xai_fallback_model,
+        transcription_model=settings.openai_transcription_model,
+        speech_model=settings.elevenlabs_model,
+        prices=prices,
         clips=Clips(
             settings.elevenlabs_http_url, settings.elevenlabs_api_key, settings.elevenlabs_model, settings.clips_dir
         ),
         telephone=Telephone(settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_api_base_url),
+        records=Records(settings.database_url),
+        public_url=settings.public_url,
+        owner=f"{socket.gethostname()}:{os.getpid()}",
         call_log_dir=settings.call_log_dir,
         new_transcriber=new_transcriber,
         new_synthesizer=new_synthesizer,
@@ -84,17 +126,28 @@ def _app_from_environment() -> Flask:
     if not monkey.is_module_patched("socket"):
         _refuse("The server needs gevent's worker: start it in its own folder, where gunicorn.conf.py is.")
     try:
-        settings, agents = load(environment())
+        settings, agents, prices = load(environment())
     except ConfigError as error:
         _refuse(str(error))
-    secrets = [
+    logs.configure(settings.log_level, settings.log_format, _secrets(settings, agents))
+    return create_app(settings, agents, prices)
+
+
+def _secrets(settings: Settings, agents: Mapping[str, Agent]) -> list[str]:
+    """What must not stand in any log."""
+    known = [
         settings.twilio_auth_token,
         settings.openai_api_key,
         settings.xai_api_key,
         settings.elevenlabs_api_key,
+        settings.api_token,
+        unquote(urlsplit(settings.database_url).password or ""),
     ]
-    logs.configure(settings.log_level, settings.log_format, secrets)
-    return create_app(settings, agents)
+    for agent in agents.values():
+        known.append(agent.after_call.secret)
+        known += [value for tool in agent.webhooks.values() for value in tool.headers.values()]
+    # Short ones would blank half of every line.
+    return [secret for secret in known if secret and len(secret) >= _SHORTEST_SECRET]
 
 
 def _refuse(why: str) -> NoReturn:

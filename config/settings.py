@@ -22,6 +22,8 @@ _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _AGENT_NAME = re.compile(r"[a-z0-9_-]+")
 # A header carries the keys: printable ASCII without spaces. Quotes are left over from a shell, never part of a key.
 _SECRET = re.compile(r"[!#-&(-~]+")
+_TOKEN = re.compile(rf"{_SECRET.pattern[:-1]}{{20,}}")
+_PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -39,6 +41,10 @@ class Settings:
     twilio_account_sid: str
     twilio_auth_token: str = field(repr=False)
     twilio_api_base_url: str
+    twilio_phone_number: str | None
+    """The caller id of the calls that we place, E.164."""
+    api_token: str | None = field(repr=False)
+    """Opens the REST API; None: nobody gets in."""
     openai_api_key: str = field(repr=False)
     openai_realtime_url: str
     """`ws(s)://` without a query: the transcriber adds `intent`."""
@@ -58,6 +64,8 @@ class Settings:
     """Live calls for each worker."""
     idle_timeout_s: float
     monitor_interval_s: float
+    drain_timeout_s: int
+    """From SIGTERM to the last call handed over to another worker."""
     log_level: str
     """`debug`, `info`, `warning`, `error` or `critical`."""
     log_format: str
@@ -69,6 +77,8 @@ class Settings:
     """Where each call leaves one file of JSON lines."""
     clips_dir: Path
     """Where words that are the same in many calls are kept as sound."""
+    database_url: str = field(repr=False)
+    """`sqlite:///file`, `postgresql://…` or `postgres://…`, with the password if it has one."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -81,6 +91,8 @@ class Settings:
             twilio_account_sid=env.account_sid("TWILIO_ACCOUNT_SID"),
             twilio_auth_token=env.secret("TWILIO_AUTH_TOKEN"),
             twilio_api_base_url=env.url("TWILIO_API_BASE_URL", "https://api.twilio.com", ("https", "http")),
+            twilio_phone_number=env.phone_number("TWILIO_PHONE_NUMBER"),
+            api_token=env.token("API_TOKEN"),
             openai_api_key=env.secret("OPENAI_API_KEY"),
             openai_realtime_url=env.url("OPENAI_REALTIME_URL", "wss://api.openai.com/v1/realtime", ("wss", "ws")),
             openai_transcription_model=env.choice("OPENAI_TRANSCRIPTION_MODEL", TRANSCRIPTION_MODELS),
@@ -99,16 +111,27 @@ class Settings:
             max_calls=env.whole("MAX_CALLS", "200", 1, 5000),
             idle_timeout_s=env.seconds("IDLE_TIMEOUT_S", "300", 0.1, 86400),
             monitor_interval_s=env.seconds("MONITOR_INTERVAL_S", "60", 0.1, 3600),
+            drain_timeout_s=env.whole("DRAIN_TIMEOUT_S", "20", 5, 600),
             log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error", "critical")),
             log_format=env.choice("LOG_FORMAT", ("text", "json")),
             default_agent=env.agent_name("DEFAULT_AGENT", "receptionist"),
             agents_dir=env.path("AGENTS_DIR", AGENTS_DIR),
             call_log_dir=env.path("CALL_LOG_DIR", Path("calls")),
             clips_dir=env.path("CLIPS_DIR", Path("clips")),
+            database_url=env.database_url(),
         )
         if env.faults:
             raise ConfigError(env.faults)
         return settings
+
+    @staticmethod
+    def database_of(environ: Mapping[str, str]) -> str:
+        """The database alone, for those who need nothing else. Raises ConfigError, which does not show it."""
+        env = _Environment(environ)
+        url = env.database_url()
+        if env.faults:
+            raise ConfigError(env.faults)
+        return url
 
     @property
     def elevenlabs_http_url(self) -> str:
@@ -134,6 +157,17 @@ class _Environment:
 
     def secret(self, name: str) -> str:
         return self._required(name, _SECRET, "printable ASCII without spaces and quotes")
+
+    def token(self, name: str) -> str | None:
+        """Long enough that nobody guesses it."""
+        if not self.given(name):
+            return None
+        return self._required(name, _TOKEN, "at least 20 printable ASCII characters without spaces and quotes")
+
+    def phone_number(self, name: str) -> str | None:
+        if not self.given(name):
+            return None
+        return self._required(name, _PHONE_NUMBER, "a number in E.164 form such as +15551234567")
 
     def account_sid(self, name: str) -> str:
         return self._required(name, _ACCOUNT_SID, "AC and 32 hexadecimal digits, from the Twilio console")
@@ -191,6 +225,13 @@ class _Environment:
             self._refuse(name, "has a path", allowed)
         return address
 
+    def database_url(self) -> str:
+        value = self.given("DATABASE_URL") or "sqlite:///voice.db"
+        fault = _database_fault(value)
+        if fault:
+            self._refuse("DATABASE_URL", fault, "sqlite:///file or postgresql://user:password@host:port/database")
+        return value
+
     def _required(self, name: str, pattern: re.Pattern[str], allowed: str) -> str:
         value = self.given(name)
         if not value:
@@ -225,6 +266,25 @@ def _address_fault(value: str, schemes: Sequence[str]) -> str | None:
     if parts.scheme not in schemes:
         return "has the wrong scheme"
     return _authority_fault(parts, port) or ("has a query or fragment" if "?" in value or "#" in value else None)
+
+
+def _database_fault(value: str) -> str | None:
+    """What is wrong with a database's address, without showing it: it may carry a password."""
+    if not value.isprintable() or " " in value:
+        return "has blanks or control characters"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        return "has a host or port that cannot be read"
+    if parts.scheme not in ("sqlite", "postgresql", "postgres"):
+        return "has the wrong scheme"
+    if port == 0 or not parts.path.strip("/"):
+        return "has no valid port" if port == 0 else "names no database"
+    # In memory each connection would have a database of its own.
+    if parts.scheme == "sqlite" and (parts.netloc or "?" in value or "#" in value or ":memory:" in value):
+        return "is no address of a file"
+    return "has a fragment: write # as %23" if "#" in value else None
 
 
 def _authority_fault(parts: SplitResult, port: int | None) -> str | None:

@@ -43,6 +43,7 @@ class Running:
             "DEFAULT_AGENT": "plain",
             "CALL_LOG_DIR": str(self.calls_dir),
             "CLIPS_DIR": str(folder / "clips"),
+            "DATABASE_URL": f"sqlite:///{folder / 'voice.db'}",
             **environment,
         }
 

@@ -1,6 +1,7 @@
 """Whole calls over real sockets: the server under gunicorn, the phone as Twilio, the vendors' stand-ins."""
 
 import random
+import re
 from array import array
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 from tests.running import Running, wait_until
 from voice.core.audio import encode
 from voice.sandbox import faults
+from voice.sandbox.delays import Delays
 from voice.sandbox.phone import Phone
 from voice.sandbox.twilio_rest import Fault
 from voice.wires.telephone import Telephone
@@ -123,11 +125,14 @@ def test_a_hang_up_in_the_middle_of_a_reply_stops_the_vendors(calls: Running, ph
     wait_until(lambda: all(s.closed for s in calls.sandbox.elevenlabs.sockets), 5, "the synthesizer is disconnected")
 
 
-def test_a_stream_that_breaks_is_apologized_for_by_the_redirect(calls: Running, phone: Phone) -> None:
+def test_a_stream_that_breaks_again_and_again_is_apologized_for_in_the_end(calls: Running, phone: Phone) -> None:
     _greeted(phone)
+    for tries in range(1, 4):
+        phone.drop()
+        wait_until(lambda tries=tries: len(phone.streams) > tries and phone.line is not None, 5, "it is carried on")
     phone.drop()
     phone.wait_until_over()
-    assert phone.said == ["Sorry, something is wrong. Goodbye."]
+    assert phone.said == ["Sorry, something is wrong. Goodbye."] and len(phone.streams) == 4
     assert "over, lost, stream-lost" in "".join(calls.lines_of(phone.call_sid))
 
 
@@ -218,6 +223,20 @@ def test_a_synthesizer_that_makes_no_sound_is_given_the_text_again(calls: Runnin
     phone.say("Can you hear me")
     phone.wait_until_heard("You said: Can you hear me")
     assert "speech late, spoken again" in "".join(calls.lines_of(phone.call_sid))
+
+
+def test_an_eager_agent_speaks_before_the_final_transcript_is_there(calls: Running) -> None:
+    calls.sandbox.openai.delays = Delays(final_ms=900)
+    with calls.phone(to_number="+15559990009") as phone:
+        phone.wait_until_heard(GREETING)
+        phone.wait_until_silent()
+        phone.say("What are your hours")
+        phone.wait_until_heard("You said: What are your hours")
+        phone.wait_until_silent()
+        wait_until(lambda: "turn 2: transcript" in str(calls.lines_of(phone.call_sid)), 5, "the turn is logged")
+        (line,) = [line for line in calls.lines_of(phone.call_sid) if "turn 2: transcript" in line]
+        stages = {name: int(ms) for name, ms in re.findall(r"(\w+) (\d+) ms", line)}
+        assert stages["first_audio"] < stages["transcript"] - 300, line
 
 
 def test_a_model_that_is_silent_is_covered_by_a_filler_and_asked_again(calls: Running, phone: Phone) -> None:

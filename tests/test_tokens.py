@@ -5,13 +5,14 @@ import time
 import pytest
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
-from voice.call import Admission
 from voice.errors import CallRefused
+from voice.services import Admission
 from voice.web.tokens import LIFETIME_S, Tokens
 from voice.wires.caller import Started
 
 SECRET = "a secret of the worker's"
 CALL_SID = "CA" + "b" * 32
+ADMISSION = Admission("receptionist", "+15550001", "+15550002", "an-outbound-id", "resumed")
 
 
 def started(parameters: dict[str, str], call_sid: str = CALL_SID) -> Started:
@@ -19,7 +20,7 @@ def started(parameters: dict[str, str], call_sid: str = CALL_SID) -> Started:
 
 
 def parameters(tokens: Tokens) -> dict[str, str]:
-    return tokens.parameters(CALL_SID, "receptionist", "+15550001", "+15550002")
+    return tokens.parameters(CALL_SID, ADMISSION)
 
 
 def made(age_s: float, content: object, secret: str = SECRET) -> dict[str, str]:
@@ -32,14 +33,14 @@ def made(age_s: float, content: object, secret: str = SECRET) -> dict[str, str]:
     return {"token": str(URLSafeTimedSerializer(secret, salt="twilio-stream", signer=Aged).dumps(content))}
 
 
-CONTENT = ["a nonce", CALL_SID, "receptionist", "+15550001", "+15550002"]
+CONTENT = ["a nonce", CALL_SID, "receptionist", "+15550001", "+15550002", "an-outbound-id", "resumed"]
 
 
 def test_a_token_admits_its_call() -> None:
     tokens = Tokens(SECRET)
     given = parameters(tokens)
     assert given["agent"] == "receptionist" and CALL_SID not in given["token"]
-    assert tokens.admit(started(given)) == Admission("receptionist", "+15550001", "+15550002")
+    assert tokens.admit(started(given)) == ADMISSION
 
 
 def test_it_is_good_once() -> None:
@@ -117,5 +118,6 @@ def test_nor_another_agent() -> None:
 
 def test_numbers_are_cut_to_what_a_number_can_be() -> None:
     tokens = Tokens(SECRET)
-    admission = tokens.admit(started(tokens.parameters(CALL_SID, "a", "+" + "1" * 5000, "sip:" + "x" * 5000)))
+    given = tokens.parameters(CALL_SID, Admission("a", "+" + "1" * 5000, "sip:" + "x" * 5000))
+    admission = tokens.admit(started(given))
     assert (len(admission.caller_number), len(admission.called_number)) == (64, 64)

@@ -6,9 +6,7 @@ writes to Twilio's and ElevenLabs' sockets. Every other greenlet does one blocki
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,7 +15,8 @@ from gevent.queue import Empty, Queue
 
 from config.agents import Agent
 from voice import agent as agents
-from voice import registry, tools
+from voice import farewell, registry
+from voice.bookkeeping import Bookkeeping, Models
 from voice.call_log import CallLog
 from voice.core import events as ev
 from voice.core.conversation import Conversation
@@ -26,46 +25,19 @@ from voice.core.sentences import split
 from voice.core.variables import fill
 from voice.errors import CallerStreamError, CallRefused, VendorError
 from voice.readers import Ear, read_caller, read_synthesizer, read_transcriber
+from voice.recovery import Earlier, recover
 from voice.reply import Replies
+from voice.sensitive import SensitiveDigits
+from voice.services import Admission, Services
+from voice.tools import Outcome, Toolbox
 from voice.wires.caller import Caller, Started, StreamClosed
-from voice.wires.clips import Clips
-from voice.wires.language_model import LanguageModel, Request
+from voice.wires.language_model import Request
 from voice.wires.synthesizer import KEEP_ALIVE_S, Synthesizer
-from voice.wires.telephone import Telephone
-from voice.wires.transcriber import Transcriber
 
 STREAM_END_WAIT_S = 5.0
 """Told to end or redirect a call, Twilio closes the stream itself within moments; if it does not, we do."""
 
 _log = logging.getLogger("voice.call")
-
-
-@dataclass(frozen=True)
-class Services:
-    """What all calls of a worker share, and how a call gets sockets of its own."""
-
-    agents: Mapping[str, Agent]
-    default_agent: str
-    language_model: LanguageModel
-    default_model: str
-    fallback_model: str | None
-    """Asked when the first answer is late or fails."""
-    clips: Clips
-    telephone: Telephone
-    call_log_dir: Path
-    new_transcriber: Callable[[str], Transcriber]
-    """Takes the name that stands in the log."""
-    new_synthesizer: Callable[[Agent, str], Synthesizer]
-    """Takes the voice to speak with."""
-
-
-@dataclass(frozen=True)
-class Admission:
-    """Who calls whom, and which agent answers: what the signed webhook said of this call."""
-
-    agent: str
-    caller_number: str
-    called_number: str
 
 
 class Call:
@@ -85,8 +57,11 @@ class Call:
         self._agent_known: "AsyncResult[Agent]" = AsyncResult()
         self._agent = services.agents[services.default_agent]
         self._variables: dict[str, str] = {}
+        self._sensitive = SensitiveDigits()
+        # What the call has from its start on.
         self._conversation: Conversation | None = None
-        self._log: CallLog | None = None
+        self._toolbox: Toolbox | None = None
+        self._books: Bookkeeping | None = None
         # How the call ended, once it has.
         self._end: ev.EndCall | None = None
         self._transcriber = services.new_transcriber(self._name)
@@ -120,6 +95,8 @@ class Call:
         connection.caller, connection.transcriber = self._caller, self._transcriber
         connection.synthesizer = self._synthesizer
         connection.request_end = lambda reason: self._report(ev.EndRequested(reason))
+        connection.request_transfer = lambda to: self._report(ev.TransferRequested(to))
+        connection.request_drain = lambda within_s: self._report(ev.DrainRequested(within_s))
         connection.kill = lambda: this.kill(block=False)
         connection.greenlets = lambda: [this, *self._children()]
 
@@ -127,24 +104,49 @@ class Call:
         agent = self._services.agents.get(admission.agent)
         if agent is None:
             raise CallRefused(f"no agent {ascii(admission.agent)}")
-        self._variables = agents.variables(admission.caller_number, admission.called_number)
-        rules = agents.rules(agent, self._variables)
-        conversation = Conversation(rules)
+        if admission.opening != "greeting":
+            registry.make_way(started.call_sid)
+        earlier = recover(self._services.records, self._services.owner, started.call_sid, admission)
+        numbers = admission.caller_number, admission.called_number
+        self._variables = agents.variables(agent, earlier.parameters, *numbers)
+        conversation = Conversation(
+            agents.rules(agent, self._variables, admission.opening, earlier.seconds), earlier.past
+        )
         session = registry.CallSession(
             started.call_sid,
             started.stream_sid,
             agent,
-            admission.caller_number,
-            admission.called_number,
+            *numbers,
             self._connection,
             conversation,
+            direction="outbound" if admission.outbound else "inbound",
         )
         registry.start(session)
         self._name, self._conversation = started.call_sid, conversation
         self._use_agent(agent)
-        self._log = CallLog(self._services.call_log_dir, _head(session), rules)
-        _log.info("%s: started as %s on %s", self._name, agent.name, self._connection.client_id)
+        self._equip(session, earlier)
+        _log.info(
+            "%s: started as %s on %s%s",
+            self._name,
+            agent.name,
+            self._connection.client_id,
+            "" if admission.opening == "greeting" else f", {admission.opening.replace('_', ' ')}",
+        )
         return conversation
+
+    def _equip(self, session: registry.CallSession, earlier: Earlier) -> None:
+        services = self._services
+        log = CallLog(services.call_log_dir, _head(session), session.conversation.rules, earlier.past)
+        models = Models(services.transcription_model, services.speech_model)
+        books = self._books = Bookkeeping(session, services.records, log, earlier, models)
+
+        def send_sms(to: str, text: str) -> None:
+            services.telephone.send_sms(session.called_number, to, text)
+            books.meter.add_sms()
+
+        self._toolbox = Toolbox(
+            session.agent, session.call_sid, session.caller_number, send_sms, self._sensitive.by_name
+        )
 
     def _use_agent(self, agent: Agent) -> None:
         """The sockets were opened for the default agent: another voice needs another socket."""
@@ -183,7 +185,7 @@ class Call:
         if not self._transcriber.detects_speech:
             self._endpointing = Endpointing(self._agent.turn_taking.silence_ms)
         ear = Ear(self._transcriber, self._endpointing, self._report)
-        self._spawn("caller-reader", read_caller, self._caller, ear, self._report)
+        self._spawn("caller-reader", read_caller, self._caller, ear, self._sensitive, self._report)
         start = time.monotonic()
         self._report(ev.StreamStarted())
         while not conversation.ended:
@@ -193,8 +195,8 @@ class Call:
                 continue
             now = time.monotonic() - start
             actions = conversation.handle(event, now)
-            if self._log:
-                self._log.write(event, actions, now)
+            if self._books:
+                self._books.happened(event, actions, now)
             self._note(event)
             for action in actions:
                 self._perform(action, conversation)
@@ -226,7 +228,7 @@ class Call:
             case ev.ClearPlayout():
                 self._write(self._caller.clear)
             case ev.Speak():
-                self._write(self._synthesizer.speak, action.turn, action.text)
+                self._speak(action.turn, action.text)
             case ev.SpeakKnown():
                 self._speak_known(action.turn, action.text)
             case ev.FinishSpeech():
@@ -249,7 +251,10 @@ class Call:
             case ev.FlushReply():
                 self._replies.flush(action.turn)
             case ev.RunTool():
-                self._spawn(f"tool-{action.call_id}", self._run_tool, action)
+                # Not ended with the call: what it does at the other side is done or not, and it has a time limit.
+                gevent.spawn(self._run_tool, action).name = f"{self._name} tool-{action.name[:40]}"
+            case ev.CollectDigits():
+                self._sensitive.collect(action.name, action.sensitive)
             case ev.RecordTurn():
                 _log.info("%s: %s", self._name, _turn_line(action))
             case ev.RecordDelay():
@@ -268,6 +273,11 @@ class Call:
         except StreamClosed as error:
             self._report(ev.StreamLost(str(error)))
 
+    def _speak(self, turn: int, text: str) -> None:
+        if self._books:
+            self._books.synthesized(len(text))
+        self._write(self._synthesizer.speak, turn, text)
+
     def _speak_known(self, turn: int, text: str) -> None:
         voice = agents.voice(self._agent)
         if clip := self._services.clips.get(voice, text):
@@ -275,7 +285,7 @@ class Call:
             self._report(ev.SpeechFinished(turn))
             return
         for sentence in split(text):
-            self._write(self._synthesizer.speak, turn, sentence)
+            self._speak(turn, sentence)
         if text in agents.same_in_every_call(self._agent):
             # For the next call; on a greenlet of its own, which outlives this one.
             gevent.spawn(self._services.clips.fetch, voice, text)
@@ -283,24 +293,33 @@ class Call:
     def _start_reply(self, action: ev.StartReply, conversation: Conversation) -> None:
         agent, services = self._agent, self._services
         model = agent.model or services.default_model
+        if action.attempt > 1 and services.fallback_model:
+            model = services.fallback_model
+        if self._books:
+            self._books.asked(action.turn, model)
         history = conversation.transcript.messages(action.caller)
         request = Request(
             call_sid=self._name,
-            model=services.fallback_model if action.attempt > 1 and services.fallback_model else model,
+            model=model,
             messages=[{"role": "system", "content": fill(agent.instructions, self._variables)}, *history],
-            tools=tools.schemas(agent.tools) if action.tools else (),
+            tools=self._toolbox.schemas() if self._toolbox and action.tools else (),
             temperature=agent.temperature,
             max_tokens=agent.max_tokens,
         )
         self._replies.start(self._name, action.turn, request, agent.pronunciations)
 
-    def _run_tool(self, name: str, action: ev.RunTool) -> None:
+    def _run_tool(self, action: ev.RunTool) -> None:
+        assert self._toolbox is not None
+        began = time.monotonic()
         try:
-            result = tools.run(action.name, action.arguments)
+            outcome = self._toolbox.run(action.call_id, action.name, action.arguments)
         except Exception:
-            _log.exception("%s: the tool %s failed", name, ascii(action.name))
-            result = '{"error": "the tool failed"}'
-        self._report(ev.ToolFinished(action.turn, action.call_id, result))
+            _log.exception("%s: the tool %s failed", self._name, ascii(action.name))
+            outcome = Outcome('{"error": "the tool failed"}')
+        _log.info("%s: turn %d: tool %s, %.1f s", self._name, action.turn, ascii(action.name), time.monotonic() - began)
+        if outcome.audio:
+            self._report(ev.SpeechArrived(action.turn, outcome.audio, ev.Alignment()))
+        self._report(ev.ToolFinished(action.turn, action.call_id, outcome.result))
 
     # The end
 
@@ -318,34 +337,34 @@ class Call:
             self._caller.close(1008 if refusal else 1000, refusal[:100])
             if caller_reader:
                 caller_reader.kill(block=False)
-            if self._log:
-                self._log.close()
+            if self._books:
+                self._keep_end(self._books)
             # A call that was ended is not to be resumed; one whose stream broke, or whose greenlet failed, is.
-            registry.disconnect(self._connection, over=self._end is not None and self._end.result != "lost")
+            over = self._end is not None and self._end.result in ("completed", "failed")
+            registry.disconnect(self._connection, over)
             self._summarize(refusal)
 
     def _hang_up(self, caller_reader: gevent.Greenlet | None) -> None:
-        """By REST before the stream is closed: Twilio takes the end of a stream for a reason to resume the call."""
-        end = self._end
-        if end is None or end.reason in ("caller-hung-up", "stream-lost"):
-            return
         try:
-            if end.apologize:
-                _log.info("%s: the caller hears the apology in Twilio's voice", self._name)
-                self._services.telephone.apologize(self._name, self._agent.apology)
-            else:
-                self._services.telephone.hang_up(self._name)
+            told = self._end is not None and farewell.part(
+                self._services.telephone, self._services.public_url, self._name, self._agent, self._end
+            )
             # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
-            if caller_reader:
+            if told and caller_reader:
                 caller_reader.join(timeout=STREAM_END_WAIT_S)
         except VendorError as error:
-            _log.warning("%s: cannot be hung up by REST, closing its stream: %s", self._name, error)
+            _log.warning("%s: cannot be ended by REST, closing its stream: %s", self._name, error)
+
+    def _keep_end(self, books: Bookkeeping) -> None:
+        # Without an end of its own it has failed on us: another stream may carry it on.
+        end = self._end or ev.EndCall("lost", "error")
+        books.ended(end, time.monotonic() - self._born, self._services.prices)
 
     def _summarize(self, refusal: str) -> None:
         if refusal:
             _log.warning("%s: refused: %s", self._name, refusal)
             return
-        end = self._end or ev.EndCall("failed", "error")
+        end = self._end or ev.EndCall("lost", "error")
         _log.info(
             "%s: over, %s, %s, after %.1f s and %d turns; %d messages skipped, %d bytes of caller audio dropped",
             self._name,
@@ -367,6 +386,7 @@ def _head(session: registry.CallSession) -> dict[str, str]:
         "agent": session.agent.name,
         "caller": session.caller_number,
         "called": session.called_number,
+        "direction": session.direction,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.started_at)),
     }
 

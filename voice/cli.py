@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,6 +31,60 @@ def replay(file: Path) -> None:
     same = replayed.events - len(replayed.differences)
     click.echo(f"{same} of {replayed.events} events led to the same actions ({replayed.actions} actions)")
     sys.exit(1 if replayed.differences or not replayed.events else 0)
+
+
+@main.command()
+@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds until the database has to answer.")
+def migrate(wait_s: float) -> None:
+    """Bring the database at DATABASE_URL up to date. The server does so too when it starts."""
+    from config.faults import ConfigError
+    from config.settings import Settings
+    from config.start import environment
+    from voice.errors import RecordsUnavailable
+    from voice.records.migrate import migrate
+
+    try:
+        migrate(Settings.database_of(environment()), wait_s)
+    except (ConfigError, RecordsUnavailable) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("The database is up to date.")
+
+
+@main.command()
+@click.argument("to")
+@click.option("--agent", help="[default: the server's DEFAULT_AGENT]")
+@click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="For the agent's texts.")
+@click.option("--server", help="[default: http://127.0.0.1:$PORT]")
+def call(to: str, agent: str | None, parameters: tuple[str, ...], server: str | None) -> None:
+    """Have the running server call the number TO, such as +15551234567; needs API_TOKEN."""
+    from config.start import environment
+
+    environ = environment()
+    token = environ.get("API_TOKEN", "").strip()
+    if not token:
+        raise click.ClickException("API_TOKEN is not set: the server lets nobody place calls without it")
+    wrong = next((parameter for parameter in parameters if "=" not in parameter), None)
+    if wrong:
+        raise click.BadParameter(f"{wrong!r} is not NAME=VALUE", param_hint="--parameter")
+    body: dict[str, object] = {"to": to, "parameters": dict(parameter.split("=", 1) for parameter in parameters)}
+    if agent:
+        body["agent"] = agent
+    base = server or f"http://127.0.0.1:{environ.get('PORT', '').strip() or 8000}"
+    click.echo(_post(f"{base.rstrip('/')}/api/calls", token, body)["call_sid"])
+
+
+def _post(url: str, token: str, body: dict[str, object]) -> dict[str, Any]:
+    """The server's answer; its error, or its silence, is the command's."""
+    import requests
+
+    try:
+        response = requests.post(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=15)
+        told = response.json()
+    except requests.RequestException as error:
+        raise click.ClickException(f"{url} does not answer as the server would: {error}") from error
+    if not response.ok:
+        raise click.ClickException(f"{told.get('error')}: {told.get('message')}")
+    return dict(told)
 
 
 @main.command()
@@ -61,3 +116,18 @@ def bench(calls: int, turns: int, seed: int, delays: str, preemptive: bool, json
 
     path = json_path or Path("bench") / time.strftime("%Y-%m-%dT%H-%M-%S.json")
     sys.exit(run(Plan(calls, turns, seed, preemptive, delays == "fast"), path))
+
+
+@main.command()
+@click.argument("scripts", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--agent",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Judge this agent with the scripts that are for any.",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="[default: evals/<date>.json]")
+def evals(scripts: tuple[Path, ...], agent: Path | None, json_path: Path | None) -> None:
+    """Let simulated callers hold whole conversations, all of tests/evals or SCRIPTS; exit 1 if a judgement fails."""
+    from voice.sandbox.evals import run
+
+    sys.exit(run(scripts, agent, json_path or Path("evals") / time.strftime("%Y-%m-%dT%H-%M-%S.json")))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Sequence
 
 import gevent
 
@@ -13,7 +14,9 @@ _log = logging.getLogger("voice.monitor")
 class Monitor:
     """One per worker. `sweep` is one step of it; a test calls it with a time of its own choice."""
 
-    def __init__(self, idle_timeout_s: float, interval_s: float) -> None:
+    def __init__(self, idle_timeout_s: float, interval_s: float, chores: Sequence[Callable[[], None]] = ()) -> None:
+        """`chores` are done once in each interval; they may wait for something else than calls."""
+        self._chores = chores
         self._idle_timeout_s = idle_timeout_s
         self._interval_s = interval_s
         # Clients that were asked to end and have not gone: the next sweep kills them.
@@ -28,6 +31,11 @@ class Monitor:
         while True:
             gevent.sleep(self._interval_s)
             self.sweep(time.monotonic())
+            for chore in self._chores:
+                try:
+                    chore()
+                except Exception:
+                    _log.exception("%s failed", chore)
 
     def sweep(self, now: float) -> None:
         """Look once at every connection; `now` is monotonic."""

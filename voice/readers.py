@@ -13,6 +13,7 @@ from config.agents import Agent
 from voice.core import events as ev
 from voice.core.endpointing import Endpointing, Speech
 from voice.errors import CallerStreamError, VendorError, VendorRefused, VendorUnavailable
+from voice.sensitive import SensitiveDigits
 from voice.wires.caller import Caller, Digit, Mark, Media, Stopped, StreamClosed
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.transcriber import Transcriber
@@ -54,7 +55,7 @@ class Ear:
             self._report(ev.CallerStoppedSpeaking(self._endpointing.silence_ms))
 
 
-def read_caller(name: str, caller: Caller, ear: Ear, report: Report) -> None:
+def read_caller(name: str, caller: Caller, ear: Ear, sensitive: SensitiveDigits, report: Report) -> None:
     """Twilio's stream, to its end."""
     try:
         for message in caller.messages():
@@ -64,7 +65,7 @@ def read_caller(name: str, caller: Caller, ear: Ear, report: Report) -> None:
                 case Mark():
                     _mark_returned(message.name, report)
                 case Digit():
-                    report(ev.DigitPressed(message.digit))
+                    report(ev.DigitPressed(sensitive.press(message.digit)))
                 case Stopped():
                     report(ev.CallerHungUp())
     except (StreamClosed, CallerStreamError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
+from threading import Event
 from typing import Any
 
 import gevent
@@ -39,6 +40,10 @@ class Connection:
     last_activity: float = field(default_factory=time.monotonic)
     # Asks the call to end, with a reason; returns at once.
     request_end: Callable[[str], None] = lambda reason: None
+    # Has the caller put through to one of the agent's names; returns at once.
+    request_transfer: Callable[[str], None] = lambda to: None
+    # Asks the call to leave this worker, within so many seconds; returns at once.
+    request_drain: Callable[[float], None] = lambda within_s: None
     # Ends it by force, for a call that does not react.
     kill: Callable[[], None] = lambda: None
     # The greenlets of the call, for whoever looks for the one that is stuck.
@@ -56,6 +61,8 @@ class CallSession:
     called_number: str
     connection: Connection
     conversation: Conversation
+    direction: str = "inbound"
+    """Or `outbound`: placed by us."""
     started_at: float = field(default_factory=time.time)
     """Seconds since the epoch."""
 
@@ -68,9 +75,13 @@ _sessions_lock = threading.Lock()
 _streams_lock = threading.Lock()
 _numbers = count(1)
 
+draining = Event()
+"""Set when this worker is going: it takes no calls any more."""
+
 # Calls that are over, by the monotonic time of their end: /twilio/resume must not bring them back.
 _over: dict[str, float] = {}
 _OVER_KEPT_S = 600.0
+_MAKE_WAY_S = 3.0
 
 
 def connect() -> Connection:
@@ -87,10 +98,20 @@ def start(session: CallSession) -> None:
         if session.call_sid in active_sessions:
             raise CallRefused(f"{session.call_sid} is live already")
         active_sessions[session.call_sid] = session
+    # An earlier stream of it may have been over: the call goes on.
+    _over.pop(session.call_sid, None)
     with _streams_lock:
         stream_to_call_sid[session.stream_sid] = session.call_sid
     session.connection.call_sid = session.call_sid
     session.connection.state = State.LIVE
+
+
+def make_way(call_sid: str) -> None:
+    """End an older stream of this call, if there is one, and wait until it has gone: the call has got a new one."""
+    session = session_of(call_sid)
+    if session:
+        session.connection.request_end("superseded")
+        gevent.joinall(session.connection.greenlets()[:1], timeout=_MAKE_WAY_S)
 
 
 def disconnect(connection: Connection, over: bool) -> None:

@@ -45,6 +45,7 @@ def test_the_required_variables_are_enough_and_the_rest_has_the_documented_defau
         "https://api.elevenlabs.io",
         "wss://api.elevenlabs.io",
     )
+    assert settings.database_url == "sqlite:///voice.db"
     assert (settings.default_agent, settings.call_log_dir) == ("receptionist", Path("calls"))
     assert settings.agents_dir == ROOT / "config" / "agents"
 
@@ -66,12 +67,16 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "MAX_CALLS": "7",
         "IDLE_TIMEOUT_S": "1.5",
         "MONITOR_INTERVAL_S": "0.25",
+        "DRAIN_TIMEOUT_S": "25",
         "LOG_LEVEL": "debug",
         "LOG_FORMAT": "json",
         "DEFAULT_AGENT": "night-desk_2",
         "AGENTS_DIR": "elsewhere/agents",
         "CALL_LOG_DIR": "/var/lib/voice",
         "CLIPS_DIR": "/var/lib/clips",
+        "DATABASE_URL": "postgres://voice:pass%2Fword@db.example.com:5432/voice?sslmode=require",
+        "TWILIO_PHONE_NUMBER": "+15551234567",
+        "API_TOKEN": "a-token-that-nobody-guesses",
     }
     settings = Settings.from_env(given)
     assert {field.name.upper() for field in fields(settings)} == set(given)
@@ -218,6 +223,49 @@ def test_elevenlabs_has_both_addresses_from_either(scheme: str) -> None:
     secure = "s" if scheme in ("https", "wss") else ""
     assert settings.elevenlabs_http_url == f"http{secure}://127.0.0.1:9400"
     assert settings.elevenlabs_ws_url == f"ws{secure}://127.0.0.1:9400"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sqlite:////var/lib/voice/voice.db",
+        "postgresql://voice:hunter2@db.example.com/voice",
+        "postgres://voice:hunter2@[::1]:5432/voice?sslmode=require",
+        "postgresql:///voice?host=/run/postgresql",
+    ],
+)
+def test_databases(value: str) -> None:
+    settings = Settings.from_env({**REQUIRED, "DATABASE_URL": f" {value}\n"})
+    assert settings.database_url == value
+    assert "hunter2" not in repr(settings)
+    assert Settings.database_of({"DATABASE_URL": value}) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("voice.db", "wrong scheme"),
+        ("mysql://voice:hunter2@localhost/voice", "wrong scheme"),
+        ("postgresql+asyncpg://voice:hunter2@localhost/voice", "wrong scheme"),
+        ("sqlite://", "names no database"),
+        ("sqlite:///", "names no database"),
+        ("sqlite:///:memory:", "no address of a file"),
+        ("sqlite://voice.db/x", "no address of a file"),
+        ("sqlite:///voice.db?mode=memory", "no address of a file"),
+        ("postgresql://voice:hunter2@localhost", "names no database"),
+        ("postgresql://voice:hunter2@localhost:66000/voice", "cannot be read"),
+        ("postgresql://voice:hunter2@localhost:0/voice", "no valid port"),
+        ("postgresql://voice:hunter2#@localhost/voice", "cannot be read"),
+        ("postgresql://voice:hunter2@localhost/voice#x", "fragment"),
+        ("postgresql://voice:hunter2 @localhost/voice", "blanks"),
+    ],
+)
+def test_bad_databases(value: str, said: str) -> None:
+    fault = fault_of("DATABASE_URL", value)
+    assert said in fault and "hunter2" not in fault
+    with pytest.raises(ConfigError, match="DATABASE_URL") as caught:
+        Settings.database_of({"DATABASE_URL": value})
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["AC123", "AC" + "g" * 32, "SK" + "0" * 32, "AC" + "0" * 33])

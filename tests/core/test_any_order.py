@@ -106,6 +106,8 @@ def _any_event(turn: int) -> st.SearchStrategy[ev.Event]:
         st.builds(ev.ReplyFinished, turns),
         st.builds(lambda number, speech: ev.SpeechArrived(number, *speech), turns, spoken | silent),
         st.builds(ev.SpeechFinished, turns),
+        st.builds(ev.DrainRequested, st.sampled_from((0.0, 8.0))),
+        st.builds(ev.TransferRequested, st.just("desk")),
         st.builds(ev.VendorFailed, vendors, st.just(""), turns, st.booleans()),
     )
 

@@ -18,6 +18,7 @@ def examples(kind: Any) -> list[Any]:
     """One value with every field set to something that is not its default."""
     chosen: dict[object, object] = {
         int: 7,
+        float: 2.5,
         str: 'tëxt \u2028\n"',
         bool: True,
         ev.Vendor: "synthesizer",

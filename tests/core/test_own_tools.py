@@ -91,6 +91,15 @@ def test_a_tool_that_never_finishes_does_not_keep_the_call() -> None:
     assert story.now == pytest.approx(5.2 + 15)
 
 
+def test_an_operator_puts_the_caller_through_in_the_middle_of_a_word() -> None:
+    end = ev.EndCall("transferred", "operator-transferred", transfer_to="desk")
+    story = Story(transfers=("desk",))
+    story.asks(3.0, "When are you open?")
+    story.writes(5.1, 2, "From nine to five.")
+    story.sounds(5.2, 2, "From nine to five. ")
+    assert story.at(5.5, ev.TransferRequested("desk"))[-1] == end
+
+
 def test_a_vendor_beyond_remedy_hands_the_caller_to_the_human() -> None:
     story = Story(human="desk", transfers=("desk",))
     end = ev.EndCall("failed", "synthesizer-failed", apologize=True, transfer_to="desk")

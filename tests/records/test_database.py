@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -119,6 +118,7 @@ def test_a_connection_that_was_cut_is_made_again(postgresql: Server) -> None:
     with pytest.raises(RecordsUnavailable):
         database.read(count, 10)
     assert database.read(count, 10) == 1
+    assert database.read(lambda c: c.exec_driver_sql("SHOW lock_timeout").scalar_one(), 10) == "2s"
     # After a second without use it is looked after before anybody notices.
     postgresql.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     database._used_at -= 2
@@ -165,22 +165,6 @@ def test_a_file_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
     assert database.read(count, 10) == 0
     assert file.stat().st_mode & 0o777 == 0o600
     database.close(5)
-
-
-def test_a_second_connection_leaves_the_locks_of_the_first_alone(tmp_path: Path) -> None:
-    """POSIX drops all locks of a process on a file when it closes any descriptor of it."""
-    url = f"sqlite:///{tmp_path}/voice.db"
-    first, second = Database(url, prepare=migrate.apply), Database(url)
-    assert first.read(count, 10) == 0
-
-    with sqlite3.connect(tmp_path / "voice.db", isolation_level=None) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        assert second.read(count, 10) == 0
-        script = f"import sqlite3; sqlite3.connect({str(tmp_path / 'voice.db')!r}, 0.1).execute('BEGIN IMMEDIATE')"
-        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert "database is locked" in other.stderr
-    first.close(5)
-    second.close(5)
 
 
 def test_it_writes_ahead_and_overwrites_what_is_deleted(tmp_path: Path) -> None:

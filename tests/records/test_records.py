@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from tests.records.conftest import Clock
 from tests.records.stories import AT, SID, ended, started, turn, written
 from voice.records.entries import CallRecord, Noted, Outbound, Turn
 from voice.records.records import Records
+from voice.records.schema import outbox
 
 
 def test_a_call_comes_back_as_it_was(records: Records, clock: Clock) -> None:
@@ -163,6 +166,7 @@ def test_what_a_former_owner_writes_is_ignored_and_told_once(
         f"{SID}: turn 2 not written: deleted, or another worker has it"
     ]
     records.call_ended(SID, ended(), fence=claim.fence)
+    records.call_started(started())
     again = records.claim(SID, "worker-3")
     assert again is not None
     assert (again.fence, again.resumes, again.checkpoint, again.result) == (2, 2, {"turn": "new"}, "completed")
@@ -277,22 +281,53 @@ def test_whoever_asks_sees_what_was_written_just_before(records: Records) -> Non
         assert records.backlog == 0
 
 
-def test_a_call_that_is_over_is_taken_in_hand_by_one_worker_only(records: Records, url: str, clock: Clock) -> None:
+def test_a_call_that_is_over_is_finished_by_one_worker_only(records: Records, url: str, clock: Clock) -> None:
     records.call_started(started())
-    assert records.take_finished(SID) is None
+    assert records.to_finish(SID) is None and not records.finish(SID, "clinic", {}, {"too": "early"})
     records.turn_finished(SID, turn(1), {"turn": 1})
     clock.now = AT + 60.5
     records.call_ended(SID, ended())
     written(records)
     workers = [records, *(Records(url, clock=clock) for _ in range(3))]
     with ThreadPoolExecutor(4) as pool:
-        taken = [call for call in pool.map(lambda worker: worker.take_finished(SID), workers) if call]
-    assert [(call.checkpoint, call.turns, call.finished_at) for call in taken] == [({"turn": 1}, (turn(1),), AT + 60.5)]
+        seen = list(pool.map(lambda worker: worker.to_finish(SID), workers))
+        won = list(pool.map(lambda worker: worker.finish(SID, "clinic", {"summary": "Short."}, {"a": 1}), workers))
+    assert [call.checkpoint for call in seen if call] == [{"turn": 1}] * 4 and sorted(won) == [False] * 3 + [True]
+    kept = records.call(SID)
+    assert kept and (kept.summary, kept.finished_at) == ("Short.", AT + 60.5)
+    assert _posted(records) == [("clinic", '{"a":1}')]
     records.call_started(started())
     records.call_ended(SID, ended())
-    assert records.take_finished(SID) is not None
+    assert records.finish(SID, "clinic", {}, None)
     for worker in workers[1:]:
         worker.stop(5)
+
+
+def _posted(records: Records) -> list[tuple[str, str]]:
+    return records.read(
+        lambda connection: [tuple(row) for row in connection.execute(select(outbox.c.agent, outbox.c.body))]
+    )
+
+
+def test_a_transfer_is_not_over_until_it_is_known_what_came_of_it(records: Records, clock: Clock) -> None:
+    records.call_started(started())
+    clock.now = AT + 100
+    records.call_ended(SID, replace(ended(at=AT + 1), result="transferred"))
+    assert records.to_finish(SID) is None and records.unfinished() == []
+    records.call_updated(SID, result="completed")
+    assert records.to_finish(SID) is not None
+    records.call_updated(SID, result="transferred")
+    clock.now = AT + 86402
+    assert records.unfinished() == [SID]
+
+
+def test_an_end_that_is_only_guessed_does_not_replace_one_that_is_known(records: Records) -> None:
+    records.call_started(started())
+    records.call_ended(SID, replace(ended(), reason="guessed"), if_open=True)
+    records.call_ended(SID, replace(ended(), reason="known"))
+    records.call_ended(SID, replace(ended(), reason="guessed"), if_open=True)
+    kept = records.call(SID)
+    assert kept and kept.reason == "known"
 
 
 def test_calls_that_nobody_has_finished_are_found(records: Records, clock: Clock) -> None:
@@ -303,7 +338,7 @@ def test_calls_that_nobody_has_finished_are_found(records: Records, clock: Clock
     records.call_ended("CA-left", ended(at=clock.now - 61))
     records.call_ended("CA-done", ended(at=clock.now - 61))
     records.call_ended("CA-just-over", ended(at=clock.now - 1))
-    assert records.take_finished("CA-done")
+    assert records.finish("CA-done", "clinic", {}, None)
     assert records.unfinished() == ["CA-lost", "CA-left"]
-    assert records.take_finished("CA-lost") and records.take_finished("CA-left")
+    assert all(records.finish(call_sid, "clinic", {}, None) for call_sid in ("CA-lost", "CA-left"))
     assert records.unfinished() == []

@@ -14,10 +14,19 @@ import websocket
 
 from tests.running import wait_until
 from tests.web.served import MAX_CALLS, PUBLIC, Served, new_call_sid
+from voice.services import Admission
 from voice.web.tokens import Tokens
 from voice.web.twilio import BUSY
 
-WEBHOOKS = ("/twilio/voice", "/twilio/resume", "/twilio/status", "/twilio/stream-status")
+WEBHOOKS = (
+    "/twilio/voice",
+    "/twilio/resume",
+    "/twilio/transfer",
+    "/twilio/transfer/whisper",
+    "/twilio/amd",
+    "/twilio/status",
+    "/twilio/stream-status",
+)
 WSS = PUBLIC.replace("https", "wss") + "/twilio/stream"
 # Characters that compress badly, four bytes each.
 RARE = "".join(chr(0x10000 + n * 7919 % 0x8000) for n in range(100))
@@ -222,7 +231,7 @@ def refused(served: Served, call_sid: str, parameters: dict[str, str]) -> str:
 def test_a_stream_without_its_token_is_refused(served: Served) -> None:
     call_sid = new_call_sid()
     good = served.parameters(call_sid)
-    stale = Tokens("another secret").parameters(call_sid, good["agent"], "+1", "+2")
+    stale = Tokens("another secret").parameters(call_sid, Admission(good["agent"], "+1", "+2"))
     for parameters in ({}, {"token": ""}, {"token": "x.y.z"}, {"token": "é"}, {"token": good["token"][:-1]}, stale):
         assert "token is missing, wrong or too old" in refused(served, call_sid, parameters)
 
@@ -252,7 +261,7 @@ def test_the_agent_is_the_one_that_the_webhook_chose(served: Served) -> None:
 def test_an_agent_that_is_none_is_refused(served: Served) -> None:
     call_sid = new_call_sid()
     tokens = Tokens(served.sandbox.twilio.auth_token)
-    assert "no agent 'ghost'" in refused(served, call_sid, tokens.parameters(call_sid, "ghost", "+1", "+2"))
+    assert "no agent 'ghost'" in refused(served, call_sid, tokens.parameters(call_sid, Admission("ghost", "+1", "+2")))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +334,7 @@ def test_the_call_beyond_the_last_is_refused_politely_and_the_server_says_that_i
 
 def served_parameters_when_full(call_sid: str, served: Served) -> dict[str, str]:
     """The webhook gives no more tokens once all lines are taken, so that the last ones are made here."""
-    return Tokens(served.sandbox.twilio.auth_token).parameters(call_sid, "receptionist", "+1", "+2")
+    return Tokens(served.sandbox.twilio.auth_token).parameters(call_sid, Admission("receptionist", "+1", "+2"))
 
 
 def test_a_call_that_is_over_is_hung_up_when_twilio_asks_how_to_go_on(served: Served) -> None:

@@ -1,9 +1,9 @@
-"""Twilio's REST API against the stand-in, TwiML to the letter, and what counts as Twilio's signature."""
+"""Twilio's REST API against the stand-in, and what counts as Twilio's signature."""
 
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
-from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -15,7 +15,7 @@ from voice.errors import VendorError, VendorRefused, VendorUnavailable
 from voice.sandbox.stand_ins import Sandbox
 from voice.sandbox.twilio_rest import Fault
 from voice.wires import telephone as wire
-from voice.wires.telephone import Telephone
+from voice.wires.telephone import OutboundCall, Telephone
 
 SID = "CA" + "0f" * 16
 TOKEN = "the-token"
@@ -160,29 +160,51 @@ def test_silence_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
             Telephone("AC1", TOKEN, f"http://127.0.0.1:{port}").hang_up(SID)
 
 
-# TwiML
+# Calls and messages of ours
+
+OUTBOUND = OutboundCall("+15551", "+15552", "https://v.example/voice?outbound=1", "https://v.example/status", None)
 
 
-def test_the_stream_document_to_the_letter() -> None:
-    assert wire.stream("https://voice.example.com", {"token": 'a"<b>&', "agent": "clinic"}) == (
-        f"{XML}<Response><Connect>"
-        '<Stream statusCallback="https://voice.example.com/twilio/stream-status"'
-        ' url="wss://voice.example.com/twilio/stream">'
-        '<Parameter name="token" value="a&quot;&lt;b&gt;&amp;" /><Parameter name="agent" value="clinic" />'
-        "</Stream></Connect>"
-        '<Redirect method="POST">https://voice.example.com/twilio/resume</Redirect></Response>'
-    )
+def test_a_call_is_placed_and_its_progress_asked_for(sandbox: Sandbox) -> None:
+    sid = telephone_at(sandbox).place(OUTBOUND)
+    assert sandbox.twilio.created[sid].form == {
+        "To": ["+15551"],
+        "From": ["+15552"],
+        "Url": ["https://v.example/voice?outbound=1"],
+        "Timeout": ["30"],
+        "StatusCallback": ["https://v.example/status"],
+        "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
+    }
 
 
-def test_the_stream_address_has_no_query_and_no_other_scheme_than_wss() -> None:
-    document = ElementTree.fromstring(wire.stream("https://https://.example", {}))
-    (stream,) = document.iter("Stream")
-    assert stream.get("url") == "wss://https://.example/twilio/stream"
+def test_a_machine_is_looked_for_while_the_call_goes_on(sandbox: Sandbox) -> None:
+    sid = telephone_at(sandbox).place(replace(OUTBOUND, machine_detection_url="https://v.example/amd"))
+    form = sandbox.twilio.created[sid].form
+    assert (form["MachineDetection"], form["AsyncAmd"]) == (["DetectMessageEnd"], ["true"])
+    assert form["AsyncAmdStatusCallback"] == ["https://v.example/amd"]
 
 
-def test_apology_and_hang_up_to_the_letter() -> None:
-    assert wire.apology("We're busy.") == f"{XML}<Response><Say>We're busy.</Say><Hangup /></Response>"
-    assert wire.hang_up() == f"{XML}<Response><Hangup /></Response>"
+def test_a_call_is_not_placed_twice_when_twilio_is_in_trouble(sandbox: Sandbox) -> None:
+    sandbox.twilio.faults.append(Fault(500))
+    with pytest.raises(VendorUnavailable, match="500"):
+        telephone_at(sandbox).place(OUTBOUND)
+    assert len(sandbox.twilio.requests) == 1
+
+
+def test_a_message_is_sent(sandbox: Sandbox) -> None:
+    telephone_at(sandbox).send_sms("+15552", "+15551", "Twelve <Mill> Lane & Grüße")
+    (message,) = sandbox.twilio.messages
+    assert (message["From"], message["To"], message["Body"]) == ("+15552", "+15551", "Twelve <Mill> Lane & Grüße")
+
+
+def test_a_message_that_is_refused_is_an_error(sandbox: Sandbox) -> None:
+    with pytest.raises(VendorRefused, match="21617"):
+        telephone_at(sandbox).send_sms("+15552", "+15551", "x" * 1601)
+
+
+def test_a_live_call_follows_another_document(sandbox: Sandbox, call: OnTheLine) -> None:
+    telephone_at(sandbox).follow(SID, "<Response/>")
+    assert call.twiml == "<Response/>"
 
 
 # Signatures

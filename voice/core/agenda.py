@@ -24,6 +24,7 @@ class Deadline(Enum):
     WARNING = auto()
     DURATION = auto()
     GOODBYE = auto()
+    DRAIN = auto()
 
 
 class Agenda:

@@ -36,6 +36,8 @@ class Conversation:
         self.ended = False
         self._idle_prompts = 0
         self._warns = False
+        # Another worker carries the call on from the next pause.
+        self._leaving = False
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """The actions to perform, in order. `now` is in seconds since the call's start and never goes back."""
@@ -90,6 +92,11 @@ class Conversation:
                 self._end(ev.EndCall("lost", "stream-lost"))
             case ev.EndRequested():
                 self._end(ev.EndCall("completed", event.reason))
+            case ev.TransferRequested():
+                self._end(ev.EndCall("transferred", "operator-transferred", transfer_to=event.to))
+            case ev.DrainRequested():
+                self._leaving = True
+                self._agenda.set(Deadline.DRAIN, self._agenda.now + event.within_s)
             case ev.DeadlinePassed():
                 self._deadline_passed()
             case ev.TranscriberReady() | ev.SynthesizerReady() | ev.TokensUsed():
@@ -103,7 +110,7 @@ class Conversation:
         # The transcriber may have failed before the stream was there: its apology is under way, and stands.
         if self.rules.message_only:
             self._finish_with(self.rules.greeting, ev.EndCall("completed", "message-left"), _MESSAGE_WAIT_S)
-        elif not self._ending:
+        elif self.rules.greeting and not self._ending:
             self._delivery.say(self.rules.greeting)
 
     # The caller makes a sound
@@ -193,6 +200,8 @@ class Conversation:
         elif listening.settled:
             if words := self._take_words():
                 self._delivery.answer(words, True, self._times(self._agenda.now))
+        elif self._leaving and not listening.awaited:
+            self._end(ev.EndCall("handed-over", "drained"))
         elif listening.awaited and listening.words and self.rules.preemptive != "off":
             self._answer_preemptively()
         elif self._warns and not listening.awaited:
@@ -285,6 +294,8 @@ class Conversation:
                 self._finish_with(self.rules.goodbye, ev.EndCall("completed", "time-limit"))
             case Deadline.GOODBYE:
                 self._goodbye_late()
+            case Deadline.DRAIN:
+                self._end(ev.EndCall("handed-over", "drained-late"))
             case _:
                 self._delivery.late(deadline)
 

@@ -10,7 +10,7 @@ from typing import Literal
 from voice.core.audio import Audio
 
 Vendor = Literal["transcriber", "language model", "synthesizer"]
-Result = Literal["completed", "failed", "lost", "transferred"]
+Result = Literal["completed", "failed", "lost", "transferred", "handed-over"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,21 @@ class EndRequested:
     """Somebody outside the conversation wants the call over: the monitor, an operator."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class TransferRequested:
+    """An operator puts the caller through, whatever is being said."""
+
+    to: str
+
+
+@dataclass(frozen=True)
+class DrainRequested:
+    """The worker is going: another one is to carry the call on, from a pause in the conversation if there is one."""
+
+    within_s: float
+    """From now; then the call is handed over as it is."""
 
 
 @dataclass(frozen=True)
@@ -396,6 +411,8 @@ Event = (
     | SpeechFinished
     | VendorFailed
     | EndRequested
+    | TransferRequested
+    | DrainRequested
     | ToolFinished
     | DeadlinePassed
 )

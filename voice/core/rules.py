@@ -21,6 +21,7 @@ class Digits:
 @dataclass(frozen=True)
 class Rules:
     greeting: str
+    """Empty: the agent waits for the caller."""
     apology: str
     goodbye: str = "Goodbye."
     """Said before the call ends of itself: after silence, at the time limit."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-_VARIABLE = re.compile(r"\{([a-z_]+)\}")
+_VARIABLE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

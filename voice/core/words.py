@@ -45,11 +45,14 @@ def silence_ms(text: str, base_ms: int, max_ms: int, language: str) -> int:
     words = bare(text).split()
     if not words:
         return base_ms
-    last = words[-1]
+    last, written = words[-1], text.rstrip()
+    # A full stop may stand wherever somebody pauses; a question is heard as one: "Where you are?" is whole.
+    if written.endswith(("?", "!", "？", "！")):
+        return max(200, base_ms * 2 // 3)
     if last.isdigit() or last in _NUMBERS:
         return min(max_ms, base_ms * 2)
-    if last in _UNFINISHED.get(language, "").split() or text.rstrip().endswith((",", "…", "-", "—")):
+    if last in _UNFINISHED.get(language, "").split() or written.endswith((",", "…", "-", "—")):
         return min(max_ms, base_ms * 2)
-    if text.rstrip().endswith((".", "?", "!", "。", "？", "！")):
+    if written.endswith((".", "。")):
         return max(200, base_ms * 2 // 3)
     return base_ms

@@ -93,7 +93,7 @@ class Database:
             if late is not limit:
                 raise
             given_up.append(late)
-            raise RecordsUnavailable(f"the database did not answer within {timeout_s} s") from None
+            raise RecordsUnavailable(f"the database did not answer within {timeout_s:.1f} s") from None
         finally:
             limit.close()
         if error is not None:
@@ -113,7 +113,7 @@ class Database:
         try:
             return _transaction(connection, begin, work), None
         except Exception as error:
-            # Whatever state it is in, a new one is sound.
+            # Its next use would make a new one without our settings, if it was lost.
             self._disconnect()
             return None, _unavailable(error) if _is_trouble(error) else error
 

@@ -188,6 +188,5 @@ def _delivered(connection: Connection, delivery: Delivery, now: float) -> None:
 
 
 def _failed(connection: Connection, delivery: Delivery, error: str, next_at: float | None) -> None:
-    # Not when another worker has delivered it meanwhile.
-    this = update(outbox).where(outbox.c.id == delivery.id, outbox.c.delivered_at.is_(None))
+    this = update(outbox).where(outbox.c.id == delivery.id)
     connection.execute(this.values(next_at=next_at, last_error=error))

@@ -39,14 +39,22 @@ def list_calls(
 
 
 def unfinished(connection: Connection, before: float, lost_before: float, limit: int) -> list[str]:
-    """Calls that were over before then and that nobody has taken, the oldest first."""
+    """Calls that were over before then and that nobody has finished, the oldest first."""
     over = select(calls.c.call_sid).where(calls.c.finished_at.is_(None), is_over(before, lost_before))
     return list(connection.execute(over.order_by(calls.c.started_at).limit(limit)).scalars())
 
 
+def to_finish(connection: Connection, call_sid: str, before: float, lost_before: float) -> CallRecord | None:
+    this = select(calls.c.call_sid).where(calls.c.call_sid == call_sid, calls.c.finished_at.is_(None))
+    found = connection.execute(this.where(is_over(before, lost_before))).first()
+    return call(connection, call_sid) if found else None
+
+
 def is_over(before: float, lost_before: float) -> ColumnElement[bool]:
-    """It has ended before the one time, or has begun before the other and never ended."""
-    return or_(calls.c.ended_at < before, calls.c.ended_at.is_(None) & (calls.c.started_at < lost_before))
+    """It has ended before the one time, or nothing was heard of it since the other: neither its end, nor what came of
+    the transfer that it ended with."""
+    ended = (calls.c.ended_at < before) & (calls.c.result != "transferred")
+    return or_(ended, func.coalesce(calls.c.ended_at, calls.c.started_at) < lost_before)
 
 
 def checkpoint(connection: Connection, call_sid: str) -> dict[str, Any] | None:

@@ -98,9 +98,10 @@ class Records:
         event_id = f"{self._id_prefix}-{next(self._ids):012d}"
         self._put(call_sid, kind, False, statements.noted, call_sid, event_id, kind, _text(detail), self.clock())
 
-    def call_ended(self, call_sid: str, ended: CallEnded, fence: int = 0) -> None:
+    def call_ended(self, call_sid: str, ended: CallEnded, fence: int = 0, *, if_open: bool = False) -> None:
+        """`if_open`: only when nobody else has told its end."""
         texts = _text(ended.usage), _text(ended.cost)
-        self._put(call_sid, "its end", True, statements.call_ended, call_sid, ended, *texts, fence)
+        self._put(call_sid, "its end", True, statements.call_ended, call_sid, ended, *texts, fence, if_open)
 
     def call_updated(self, call_sid: str, **changes: Any) -> None:
         """`changes` by column: answered_by, result, reason, summary, fields, usage, cost, cost_usd, agent."""
@@ -151,14 +152,31 @@ class Records:
         left = partial(queries.unfinished, before=now - _FINISHED_S, lost_before=now - _LOST_S, limit=100)
         return self.read(left)
 
-    def take_finished(self, call_sid: str) -> CallRecord | None:
-        """The call, for one worker only and once; None when it goes on, is not there, or somebody else has taken it.
+    def to_finish(self, call_sid: str) -> CallRecord | None:
+        """The call, if it is over and nobody has finished it."""
+        now = self.clock()
+        return self.read(partial(queries.to_finish, call_sid=call_sid, before=now, lost_before=now - _LOST_S))
 
-        A call that is carried on afterwards can be taken again after its next end.
+    def finish(self, call_sid: str, agent: str, changes: Mapping[str, Any], body: Mapping[str, Any] | None) -> bool:
+        """The last that is written of a call: `changes` by column as in `call_updated`, and a webhook for `Outbox`.
+
+        False when it goes on, or somebody else has finished it. A call that is carried on afterwards can be finished
+        again after its next end.
         """
         now = self.clock()
-        taken = partial(statements.take_finished, call_sid=call_sid, now=now, lost_before=now - _LOST_S)
-        return self.write(taken)
+        webhook = None if body is None else (agent, secrets.token_hex(16), _text(body))
+        work = partial(
+            statements.finish,
+            call_sid=call_sid,
+            changes=_text(changes),
+            webhook=webhook,
+            now=now,
+            lost_before=now - _LOST_S,
+        )
+        finished = self.write(work)
+        if finished and webhook:
+            self.posted.set()
+        return finished
 
     def outbound_placed(self, outbound: Outbound) -> None:
         """Before the call is placed; again, with its call_sid, once Twilio has taken it."""

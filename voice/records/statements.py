@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from voice.records import queries
-from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Turn
+from voice.records.entries import CallEnded, CallStarted, Claim, Outbound, Turn
 from voice.records.masking import clean, masked, storable
 from voice.records.schema import calls, events, outbound, outbox, turns
 
@@ -59,7 +59,9 @@ def checkpoint(connection: Connection, call_sid: str, checkpoint_: str, fence: i
     return _update_own(connection, call_sid, fence, {"checkpoint": _loaded(checkpoint_)})
 
 
-def call_ended(connection: Connection, call_sid: str, ended: CallEnded, usage: str, cost: str, fence: int) -> bool:
+def call_ended(
+    connection: Connection, call_sid: str, ended: CallEnded, usage: str, cost: str, fence: int, if_open: bool
+) -> bool:
     by_vendor = _loaded(cost)
     values = {
         "result": clean(ended.result),
@@ -69,6 +71,10 @@ def call_ended(connection: Connection, call_sid: str, ended: CallEnded, usage: s
         "cost": by_vendor,
         "cost_usd": round(by_vendor["total"] if "total" in by_vendor else sum(by_vendor.values()), 6),
     }
+    if if_open:
+        still_open = _of_call(call_sid).where(calls.c.ended_at.is_(None))
+        connection.execute(still_open.values(values))
+        return True
     return _update_own(connection, call_sid, fence, values)
 
 
@@ -102,18 +108,30 @@ def posted(connection: Connection, call_sid: str, agent: str, delivery_id: str, 
 
 
 def claim(connection: Connection, call_sid: str, owner: str) -> Claim | None:
-    of_call = select(calls.c.fence, calls.c.resumes, calls.c.checkpoint, calls.c.result)
-    row = connection.execute(of_call.where(calls.c.call_sid == call_sid).with_for_update()).one_or_none()
-    if row is None:
+    taken = _of_call(call_sid).values(fence=calls.c.fence + 1, resumes=calls.c.resumes + 1, owner=clean(owner))
+    if connection.execute(taken).rowcount == 0:
         return None
-    claimed = Claim(row.fence + 1, row.checkpoint or {}, row.resumes + 1, row.result)
-    connection.execute(_of_call(call_sid).values(fence=claimed.fence, resumes=claimed.resumes, owner=clean(owner)))
-    return claimed
+    # Nobody else's: the row is locked until the commit.
+    of_call = select(calls.c.fence, calls.c.resumes, calls.c.checkpoint, calls.c.result)
+    row = connection.execute(of_call.where(calls.c.call_sid == call_sid)).one()
+    return Claim(row.fence, row.checkpoint or {}, row.resumes, row.result)
 
 
-def take_finished(connection: Connection, call_sid: str, now: float, lost_before: float) -> CallRecord | None:
+def finish(
+    connection: Connection,
+    call_sid: str,
+    changes: str,
+    webhook: tuple[str, str, str] | None,
+    now: float,
+    lost_before: float,
+) -> bool:
+    """`webhook` is agent, id and body of a delivery: the call is finished and it is posted, both or neither."""
     this = _of_call(call_sid).where(calls.c.finished_at.is_(None), queries.is_over(now, lost_before))
-    return queries.call(connection, call_sid) if connection.execute(this.values(finished_at=now)).rowcount else None
+    if not connection.execute(this.values(_loaded(changes) | {"finished_at": now})).rowcount:
+        return False
+    if webhook:
+        posted(connection, call_sid, *webhook, now)
+    return True
 
 
 def outbound_placed(connection: Connection, placed: Outbound, parameters: str, at: float) -> None:

@@ -15,6 +15,7 @@ def health_doors(max_calls: int) -> Blueprint:
     @doors.get("/readyz")
     def readyz() -> tuple[Response, int]:
         full = registry.live_calls() >= max_calls
-        return jsonify(status="full" if full else "ok"), 503 if full else 200
+        status = "draining" if registry.draining.is_set() else "full" if full else "ok"
+        return jsonify(status=status), 200 if status == "ok" else 503
 
     return doors

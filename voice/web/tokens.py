@@ -6,8 +6,8 @@ import time
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from voice.call import Admission
 from voice.errors import CallRefused
+from voice.services import Admission
 from voice.wires.caller import Started
 
 LIFETIME_S = 60
@@ -25,26 +25,38 @@ class Tokens:
         # Spent tokens with the monotonic time of it, oldest first.
         self._spent: dict[str, float] = {}
 
-    def parameters(self, call_sid: str, agent: str, caller: str, called: str) -> dict[str, str]:
-        """The `<Parameter>`s of a stream."""
+    def parameters(self, call_sid: str, admission: Admission) -> dict[str, str]:
+        """The `<Parameter>`s of a stream that admits the call so."""
         # A token's age is counted in whole seconds: without the nonce, two of one call made within a second would be
         # the same token, and the second stream of that call (after a resume) be refused.
-        token = self._serializer.dumps([secrets.token_hex(8), call_sid, agent, _kept(caller), _kept(called)])
-        return {"token": str(token), "agent": agent}
+        token = self._serializer.dumps(
+            [
+                secrets.token_hex(8),
+                call_sid,
+                admission.agent,
+                _kept(admission.caller_number),
+                _kept(admission.called_number),
+                admission.outbound,
+                admission.opening,
+            ]
+        )
+        return {"token": str(token), "agent": admission.agent}
 
     def admit(self, started: Started) -> Admission:
         """Spend the token of a `start`. Raises CallRefused."""
         token = started.parameters.get("token", "")
         try:
-            _, call_sid, agent, caller, called = self._serializer.loads(token, max_age=LIFETIME_S)
+            _, call_sid, *known = self._serializer.loads(token, max_age=LIFETIME_S)
+            admission = Admission(*known)
         except (BadSignature, ValueError, TypeError) as error:
             raise CallRefused("the stream's token is missing, wrong or too old") from error
         if not hmac.compare_digest(call_sid, started.call_sid):
             raise CallRefused("the stream's token belongs to another call")
-        if started.parameters.get("agent", agent) != agent:
-            raise CallRefused(f"the stream asks for agent {ascii(started.parameters['agent'])}, its call for {agent}")
+        asked = started.parameters.get("agent", admission.agent)
+        if asked != admission.agent:
+            raise CallRefused(f"the stream asks for agent {ascii(asked)}, its call for {admission.agent}")
         self._spend(token)
-        return Admission(agent, caller, called)
+        return admission
 
     def _spend(self, token: str) -> None:
         now = time.monotonic()

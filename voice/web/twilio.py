@@ -1,25 +1,31 @@
-"""Twilio's doors: the webhooks and the stream. Everything here is signed by Twilio or answered with 403."""
+"""Twilio's doors: the webhooks of a call, and its stream. Everything here is signed by Twilio or answered with 403."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, request
 from flask_sock import Sock
 from simple_websocket import Server
 
-from config.agents import agent_for
-from voice import registry
-from voice.call import Call, Services
+from config.agents import Agent, agent_for
+from voice import farewell, registry
+from voice.after_call import AfterCall
+from voice.call import Call
+from voice.errors import RecordsUnavailable, VendorError
+from voice.records.entries import CallEnded
+from voice.services import Admission, Opening, Services
+from voice.web.shown import shown
+from voice.web.signed import STREAM, only_twilio
 from voice.web.tokens import Tokens
-from voice.wires import telephone
+from voice.wires import twiml
 from voice.wires.caller import Caller
 from voice.wires.stream_socket import StreamSocket
 
 BUSY = "All our lines are busy at the moment. Please call again in a few minutes."
-_STREAM = "/twilio/stream"
-_OVER = frozenset(("completed", "busy", "failed", "no-answer", "canceled"))
-_SHOWN = 200
-_BODY_TIMEOUT_S = 5.0
+MOST_TRIES = 3
+"""So often in a row a call is carried on without that its caller gets an answer; then it is given up."""
+_ELSEWHERE_S = 2
+OVER = frozenset(("completed", "busy", "failed", "no-answer", "canceled"))
 
 _log = logging.getLogger("voice.web")
 
@@ -37,79 +43,183 @@ class NoReader:
 
 
 class TwilioDoors:
-    def __init__(self, services: Services, tokens: Tokens, public_url: str, max_calls: int) -> None:
+    def __init__(self, services: Services, after_call: AfterCall, tokens: Tokens, max_calls: int) -> None:
         self._services = services
+        self._after_call = after_call
         self._tokens = tokens
-        self._public_url = public_url
         self._max_calls = max_calls
 
     def blueprint(self) -> Blueprint:
         doors = Blueprint("twilio", __name__)
-        doors.before_request(self._only_twilio)
+        doors.before_request(lambda: only_twilio(self._services.telephone, self._services.public_url))
         for path, view in (
             ("/twilio/voice", self._voice),
             ("/twilio/resume", self._resume),
+            ("/twilio/transfer", self._transfer),
+            ("/twilio/transfer/whisper", self._whisper),
+            ("/twilio/amd", self._amd),
             ("/twilio/status", self._status),
             ("/twilio/stream-status", self._stream_status),
         ):
             doors.add_url_rule(path, view.__name__, view, methods=["POST"])
-        Sock().route(_STREAM, bp=doors)(self._stream)
+        Sock().route(STREAM, bp=doors)(self._stream)
         return doors
 
-    def _only_twilio(self) -> None:
-        """403 before any vendor is connected, for the stream before the upgrade.
-
-        Without a signature not a byte of the body is read.
-        """
-        stream = request.path == _STREAM
-        if stream and "Origin" in request.headers:
-            abort(403)  # a browser; Twilio sends none
-        if "X-Twilio-Signature" not in request.headers:
-            _log.warning(
-                "refused a request without Twilio's signature for %s: %s",
-                _shown(request.full_path.rstrip("?")),
-                _peer(),
-            )
-            abort(403)
-        base = self._public_url.replace("https://", "wss://", 1) if stream else self._public_url
-        url = base + (request.path if stream else request.full_path.rstrip("?"))
-        form: Mapping[str, str] = {} if stream else _form()
-        if not self._services.telephone.signed(url, form, dict(request.headers)):
-            _log.warning("refused a request without Twilio's signature for %s: %s", url, _peer())
-            abort(403)
-        if stream:
-            _check_upgrade()
+    # A call begins
 
     def _voice(self) -> Response:
-        call_sid, caller, called = (request.form.get(key, "") for key in ("CallSid", "From", "To"))
+        call_sid = request.form.get("CallSid", "")
+        if registry.draining.is_set():
+            return self._elsewhere()
         if registry.live_calls() >= self._max_calls:
-            _log.warning("%s: refused, %d calls are live", _shown(call_sid), registry.live_calls())
-            return _twiml(telephone.apology(BUSY))
-        agent = agent_for(self._services.agents, called, self._services.default_agent)
-        _log.info("%s: from %s to %s, agent %s", _shown(call_sid), _shown(caller), _shown(called), agent.name)
-        parameters = self._tokens.parameters(call_sid, agent.name, caller, called)
-        return _twiml(telephone.stream(self._public_url, parameters))
+            _log.warning("%s: refused, %d calls are live", shown(call_sid), registry.live_calls())
+            return _answer(twiml.apology(BUSY))
+        outbound = request.args.get("outbound", "")
+        agent = self._agent(outbound)
+        caller, called = _numbers()
+        _log.info("%s: from %s to %s, agent %s", shown(call_sid), shown(caller), shown(called), agent.name)
+        return self._connect(agent, "greeting", outbound)
+
+    def _connect(self, agent: Agent, opening: Opening, outbound: str = "", tries: int = 0, turns: int = 0) -> Response:
+        admission = Admission(agent.name, *_numbers(), outbound, opening)
+        parameters = self._tokens.parameters(request.form.get("CallSid", ""), admission)
+        public_url = self._services.public_url
+        resume = f"{public_url}/twilio/resume?tries={tries}&turns={turns}"
+        return _answer(twiml.stream(public_url, parameters, resume))
+
+    def _elsewhere(self) -> Response:
+        """This worker is going: the next request reaches another one, or the one that comes after it."""
+        url = self._services.public_url + request.full_path.rstrip("?")
+        return _answer(twiml.again(_ELSEWHERE_S, url))
+
+    def _agent(self, outbound: str) -> Agent:
+        """Of a call that we have placed, the one it was placed for; else the one whose number was called."""
+        agents = self._services.agents
+        try:
+            placed = self._services.records.outbound(outbound) if outbound else None
+        except RecordsUnavailable as error:
+            _log.error("which agent an outbound call is for cannot be looked up: %s", error)
+            placed = None
+        if placed and placed.agent in agents:
+            return agents[placed.agent]
+        return agent_for(agents, _numbers()[1], self._services.default_agent)
+
+    # A call goes on
 
     def _resume(self) -> Response:
         """Twilio comes here when a stream has ended and its call has not."""
         call_sid = request.form.get("CallSid", "")
+        if registry.draining.is_set():
+            return self._elsewhere()
         if registry.is_over(call_sid):
-            return _twiml(telephone.hang_up())
-        _log.warning("%s: its stream was lost, apologizing", _shown(call_sid))
-        agent = agent_for(self._services.agents, request.form.get("To", ""), self._services.default_agent)
-        return _twiml(telephone.apology(agent.apology))
+            return _answer(twiml.hang_up())
+        try:
+            kept = self._services.records.call(call_sid)
+        except RecordsUnavailable as error:
+            _log.error("%s: its stream was lost, and its records cannot be had: %s", shown(call_sid), error)
+            kept = None
+        agent = self._agent_of(kept.agent if kept else "")
+        if kept and kept.ended_at and kept.result in ("completed", "failed"):
+            return _answer(twiml.hang_up())
+        turns = sum(1 for turn in kept.turns if turn.caller) if kept else 0
+        tries = 1 if turns > _number("turns") else _number("tries") + 1
+        if tries > MOST_TRIES or registry.live_calls() >= self._max_calls:
+            _log.error("%s: its stream was lost, try %d: given up", shown(call_sid), tries)
+            return _answer(farewell.to_human(self._services.public_url, agent))
+        opening: Opening = "greeting" if kept is None else "continued" if kept.reason == "drained" else "resumed"
+        _log.warning("%s: its stream was lost, try %d: %s", shown(call_sid), tries, opening)
+        return self._connect(agent, opening, tries=tries, turns=turns)
+
+    def _transfer(self) -> Response:
+        """What came of dialing a human."""
+        call_sid, outcome = request.form.get("CallSid", ""), request.form.get("DialCallStatus", "")
+        _log.info("%s: transfer: %s", shown(call_sid), shown(outcome))
+        failed = "failed" in request.args
+        if outcome in ("completed", "answered"):
+            if not failed:
+                self._services.records.call_updated(call_sid, result="completed", reason="transferred")
+            self._after_call.soon(call_sid)
+            return _answer(twiml.hang_up())
+        agent = self._agent_of(self._kept_agent(call_sid))
+        if failed:
+            return _answer(twiml.apology(agent.apology))
+        return self._connect(agent, "transfer_failed")
+
+    def _whisper(self) -> Response:
+        """What the human who answers a transfer hears before the caller is there."""
+        call_sid = request.args.get("call", "")
+        try:
+            checkpoint = self._services.records.load_checkpoint(call_sid) or {}
+        except RecordsUnavailable as error:
+            _log.error("%s: the summary for the human cannot be had: %s", shown(call_sid), error)
+            checkpoint = {}
+        transfer = checkpoint.get("transfer")
+        return _answer(twiml.say(str(transfer.get("summary", "")) if isinstance(transfer, dict) else ""))
+
+    def _amd(self) -> Response:
+        """Whether a human or a machine has answered a call that we have placed; the conversation is under way."""
+        call_sid, answered_by = request.form.get("CallSid", ""), request.form.get("AnsweredBy", "")
+        self._services.records.call_updated(call_sid, answered_by=answered_by[:40])
+        if not answered_by.startswith(("machine", "fax")):
+            return Response(status=204)
+        outbound = request.args.get("outbound", "")
+        agent = self._agent(outbound)
+        _log.info("%s: a machine has answered (%s)", shown(call_sid), shown(answered_by))
+        try:
+            if agent.outbound.voicemail and answered_by.startswith("machine"):
+                message = self._connect(agent, "message", outbound)
+                self._services.telephone.follow(call_sid, message.get_data(as_text=True))
+            elif session := registry.session_of(call_sid):
+                session.connection.request_end("machine-answered")
+            else:
+                self._services.telephone.hang_up(call_sid)
+        except VendorError as error:
+            _log.error("%s: a machine listens to the agent, and Twilio does not let go: %s", shown(call_sid), error)
+        return Response(status=204)
+
+    def _agent_of(self, name: str) -> Agent:
+        """The one that held the call, if it is still there."""
+        return self._services.agents.get(name) or agent_for(
+            self._services.agents, _numbers()[1], self._services.default_agent
+        )
+
+    def _kept_agent(self, call_sid: str) -> str:
+        try:
+            kept = self._services.records.call(call_sid)
+        except RecordsUnavailable:
+            return ""
+        return kept.agent if kept else ""
+
+    # A call is over, or something has happened to it
 
     def _status(self) -> Response:
         call_sid, status = request.form.get("CallSid", ""), request.form.get("CallStatus", "")
         session = registry.session_of(call_sid)
-        if session and status in _OVER:
+        if session and status in OVER:
             session.connection.request_end("caller-hung-up")
+        elif status in OVER:
+            self._over_without_us(call_sid, status)
+        if status in OVER:
+            self._after_call.soon(call_sid)
         return Response(status=204)
+
+    def _over_without_us(self, call_sid: str, status: str) -> None:
+        """No conversation here tells the end: nobody had answered, or a human had the call, or another worker."""
+        records = self._services.records
+        _log.info("%s: %s", shown(call_sid), shown(status))
+        reason = "caller-hung-up" if status == "completed" else "not-answered"
+        records.call_ended(call_sid, CallEnded(status, reason, records.clock(), {}, {}), if_open=True)
+        try:
+            kept = records.call(call_sid)
+        except RecordsUnavailable:
+            return
+        if kept and kept.result == "transferred":
+            records.call_updated(call_sid, result="completed", reason="transferred")
 
     def _stream_status(self) -> Response:
         if request.form.get("StreamEvent") == "stream-error":
             call_sid, error = request.form.get("CallSid", ""), request.form.get("StreamError", "")
-            _log.warning("%s: Twilio reports an error of its stream: %s", _shown(call_sid), _shown(error))
+            _log.warning("%s: Twilio reports an error of its stream: %s", shown(call_sid), shown(error))
         return Response(status=204)
 
     def _stream(self, ws: Server) -> None:
@@ -121,36 +231,23 @@ class TwilioDoors:
             return
         connection = registry.connect()
         _log.info("%s: stream accepted", connection.client_id)
-        Call(Caller(stream, connection.client_id), connection, self._services).run(self._tokens.admit)
+        call = Call(Caller(stream, connection.client_id), connection, self._services)
+        call.run(self._tokens.admit)
+        if connection.call_sid:
+            self._after_call.soon(connection.call_sid)
 
 
-def _check_upgrade() -> None:
-    """400 for a handshake that flask-sock would fail on with an error of its own."""
-    if request.headers.get("Sec-WebSocket-Version") != "13" or not request.headers.get("Sec-WebSocket-Key"):
-        abort(400)
-    # flask-sock agrees to compression whenever it is offered; our frames are read without.
-    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+def _numbers() -> tuple[str, str]:
+    """The other end's number and ours, whoever has called whom."""
+    from_, to = request.form.get("From", ""), request.form.get("To", "")
+    return (to, from_) if request.form.get("Direction", "").startswith("outbound") else (from_, to)
 
 
-def _form() -> Mapping[str, str]:
-    """The body's fields; a body that pauses for 5 s is no body (400), and holds no connection."""
-    sock = request.environ.get("gunicorn.socket")
-    if sock is None:
-        return request.form
-    sock.settimeout(_BODY_TIMEOUT_S)
-    try:
-        return request.form
-    finally:
-        sock.settimeout(None)
+def _number(name: str) -> int:
+    """Of the query, which is our own and signed."""
+    text = request.args.get(name, "")
+    return int(text) if text.isdecimal() and len(text) < 6 else 0
 
 
-def _twiml(text: str) -> Response:
-    return Response(text, content_type="text/xml; charset=utf-8")
-
-
-def _shown(text: str) -> str:
-    return ascii(text[:_SHOWN])[1:-1]
-
-
-def _peer() -> str:
-    return _shown(str(request.remote_addr))
+def _answer(document: str) -> Response:
+    return Response(document, content_type="text/xml; charset=utf-8")

@@ -1,10 +1,12 @@
-"""The telephone: Twilio's REST API and TwiML, and the proof that a request comes from Twilio. Shared by all calls.
+"""The telephone: Twilio's REST API, and the proof that a request comes from Twilio. Shared by all calls.
 
-Sources: Twilio docs "Call resource", "<Connect>", "<Stream>", "Webhooks security"; twilio 9.13.0.
+Sources: Twilio docs "Call resource", "Message resource", "Answering Machine Detection", "Webhooks security";
+twilio 9.13.0.
 """
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,16 +15,14 @@ from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioS
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator, get_signature_algorithm
 from twilio.rest import Client
-from twilio.twiml.voice_response import Connect, VoiceResponse
 
 from voice.errors import VendorRefused, VendorUnavailable
+from voice.wires import twiml
 
 REST_TIMEOUT_S = 10
 # 20404: no such call; 21220: not in progress. Somebody who has gone need not be hung up.
 _GONE = (20404, 21220)
 _SHOWN = 300
-
-_log = logging.getLogger("voice.telephone")
 
 
 class Telephone:
@@ -47,19 +47,78 @@ class Telephone:
 
     def apologize(self, call_sid: str, text: str) -> None:
         """Have Twilio's own voice say `text` and hang up: for when ours cannot. Raises as `hang_up`."""
-        self._update(call_sid, twiml=apology(text))
+        self._update(call_sid, twiml=twiml.apology(text))
+
+    def follow(self, call_sid: str, document: str) -> None:
+        """Have the call go on with this TwiML instead of its stream, at most 4000 characters. Raises as `hang_up`."""
+        self._update(call_sid, twiml=document)
+
+    def place(self, call: "OutboundCall") -> str:
+        """Have Twilio dial; the call's sid. More than one a second wait at Twilio. Raises as `hang_up`."""
+        detection = {}
+        if call.machine_detection_url:
+            detection = {
+                "machine_detection": "DetectMessageEnd",
+                # The SDK sends a bool as True, which is not what the documentation names.
+                "async_amd": "true",
+                "async_amd_status_callback": call.machine_detection_url,
+            }
+        with _translated():
+            placed = self._client.calls.create(
+                to=call.to,
+                from_=call.from_,
+                url=call.url,
+                timeout=call.ring_s,
+                status_callback=call.status_url,
+                status_callback_event=["initiated", "ringing", "answered", "completed"],
+                **detection,
+            )
+        return str(placed.sid)
+
+    def send_sms(self, from_: str, to: str, text: str) -> None:
+        """At most 1600 characters; Twilio splits it. Raises as `hang_up`."""
+        with _translated():
+            self._client.messages.create(to=to, from_=from_, body=text)
 
     def _update(self, call_sid: str, **what: str) -> None:
         try:
-            self._client.calls(call_sid).update(**what)
-        except (TwilioRestException, TwilioServiceException) as error:
-            if error.code in _GONE:
-                return
-            kind = VendorUnavailable if error.status >= 500 or error.status == 429 else VendorRefused
-            raise kind("telephone", f"{error.status} {error.code}: {ascii(_words(error))}") from error
-        # ValueError: an answer that is no JSON, as from a proxy in between.
-        except (TwilioException, requests.RequestException, ValueError) as error:
-            raise VendorUnavailable("telephone", f"{type(error).__name__}: {error}") from error
+            with _translated():
+                self._client.calls(call_sid).update(**what)
+        except _Gone:
+            pass
+
+
+class _Gone(VendorRefused):
+    """The call is over already."""
+
+
+@dataclass(frozen=True)
+class OutboundCall:
+    """URLs are absolute; numbers are E.164."""
+
+    to: str
+    from_: str
+    url: str
+    """Fetched when somebody answers."""
+    status_url: str
+    machine_detection_url: str | None
+    """Told who answered, while the call goes on; None: nobody is asked."""
+    ring_s: int = 30
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (TwilioRestException, TwilioServiceException) as error:
+        detail = f"{error.status} {error.code}: {ascii(_words(error))}"
+        if error.code in _GONE:
+            raise _Gone("telephone", detail) from error
+        kind = VendorUnavailable if error.status >= 500 or error.status == 429 else VendorRefused
+        raise kind("telephone", detail) from error
+    # ValueError: an answer that is no JSON, as from a proxy in between.
+    except (TwilioException, requests.RequestException, ValueError) as error:
+        raise VendorUnavailable("telephone", f"{type(error).__name__}: {error}") from error
 
 
 def _words(error: TwilioRestException | TwilioServiceException) -> str:
@@ -81,34 +140,3 @@ class _Rebased(TwilioHttpClient):  # type: ignore[misc]
 
 
 # TwiML
-
-
-def stream(public_url: str, parameters: Mapping[str, str]) -> str:
-    """Connect the call to our stream door. When the stream ends and the call has not, Twilio asks /twilio/resume.
-
-    Each parameter's name and value have less than 500 characters together (a limit of Twilio's).
-    """
-    connect = Connect()
-    noun = connect.stream(
-        url=public_url.replace("https://", "wss://", 1) + "/twilio/stream",
-        status_callback=f"{public_url}/twilio/stream-status",
-    )
-    for name, value in parameters.items():
-        noun.parameter(name=name, value=value)
-    response = VoiceResponse()
-    response.append(connect)
-    response.redirect(f"{public_url}/twilio/resume", method="POST")
-    return str(response)
-
-
-def apology(text: str) -> str:
-    response = VoiceResponse()
-    response.say(text)
-    response.hangup()
-    return str(response)
-
-
-def hang_up() -> str:
-    response = VoiceResponse()
-    response.hangup()
-    return str(response)

@@ -7,8 +7,6 @@ from voice.records.schema import metadata
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
-    # SQLite has it too, once its driver is kept from committing.
-    transactional_ddl=True,
 )
 with context.begin_transaction():
     context.run_migrations()

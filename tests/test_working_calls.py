@@ -1,0 +1,299 @@
+"""Whole calls in which the agent works: transfers, keys, messages, web services, outbound calls, and what follows."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+from tests.running import wait_until
+from tests.working import API_TOKEN, OUR_NUMBER, Working
+from voice.cli import main
+from voice.sandbox import faults
+from voice.sandbox.call_plan import CallSetup
+from voice.sandbox.phone import Phone
+
+GREETING = "how can I help you?"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Working]:
+    with Working(tmp_path_factory.mktemp("working")) as working:
+        yield working
+
+
+@pytest.fixture
+def working(server: Working) -> Iterator[Working]:
+    server.forget()
+    yield server
+    server.running.wait_until_idle()
+
+
+def _greeted(working: Working, **setup: str) -> Phone:
+    phone = working.running.phone(to_number=OUR_NUMBER, setup=CallSetup(**setup))
+    phone.dial()
+    phone.wait_until_heard(GREETING)
+    phone.wait_until_silent()
+    return phone
+
+
+def _tool_results(working: Working) -> list[str]:
+    """What the model was told by its tools, in its latest request."""
+    messages = working.running.sandbox.xai.requests[-1].body["messages"]
+    return [message["content"] for message in messages if message["role"] == "tool"]
+
+
+# Transfers
+
+
+def test_a_warm_transfer_tells_the_human_first(working: Working) -> None:
+    phone = _greeted(working, dial_outcome="completed")
+    phone.say("Put me through")
+    phone.wait_until_over()
+    assert phone.heard_text.endswith("One moment."), "the announcement was clipped"
+    assert (phone.dialed, phone.whispered) == (["+15550002222"], ["Wants Ann."])
+    wait_until(lambda: working.record(phone.call_sid)["reason"] == "transferred", 5, "the transfer is recorded")
+    assert working.record(phone.call_sid)["result"] == "completed"
+
+
+def test_nobody_answers_and_the_agent_goes_on_where_it_was(working: Working) -> None:
+    phone = _greeted(working, dial_outcome="no-answer")
+    phone.say("I am Ann")
+    phone.wait_until_heard("You said: I am Ann")
+    phone.wait_until_silent()
+    phone.say("Give me the nurse")
+    phone.wait_until_heard("Nobody is there.")
+    phone.wait_until_silent()
+    assert phone.dialed == ["+15550003333"] and phone.whispered == []
+    phone.say("Who am I")
+    phone.wait_until_heard("You said: Who am I")
+    history = [m["content"] for m in working.running.sandbox.xai.requests[-1].body["messages"]]
+    assert "I am Ann" in history and "I will." in history
+    assert any("nobody answered" in str(content) for content in history)
+    phone.say("Goodbye")
+    phone.wait_until_over()
+    record = working.ended(phone.call_sid)
+    assert (record["result"], record["reason"], record["resumes"]) == ("completed", "agent-hung-up", 1)
+    assert [turn["number"] for turn in record["turns"]] == list(range(1, len(record["turns"]) + 1))
+
+
+def test_nobody_is_dialed_who_is_not_on_the_list(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("Give me the boss")
+    phone.wait_until_heard("The tool says")
+    assert "allowed" in _tool_results(working)[-1] and phone.dialed == []
+    phone.hang_up()
+    phone.wait_until_over()
+
+
+def test_the_vendors_fail_and_the_human_takes_the_call(working: Working) -> None:
+    # A reply that was begun before the final transcript takes one of them with it.
+    working.running.sandbox.xai.faults += [faults.AnswerStatus(403)] * 3
+    phone = _greeted(working, dial_outcome="completed")
+    phone.say("Hello")
+    phone.wait_until_over(15)
+    assert phone.dialed == ["+15550002222"] and phone.heard_text.endswith("Goodbye.")
+    assert working.ended(phone.call_sid)["reason"] == "language-model-failed"
+
+
+def test_without_a_voice_twilio_says_the_apology_and_dials(working: Working) -> None:
+    working.running.sandbox.elevenlabs.faults += [faults.RefuseUpgrade(401)] * 2
+    phone = working.running.phone(to_number=OUR_NUMBER, setup=CallSetup(dial_outcome="no-answer"))
+    phone.dial()
+    phone.wait_until_over(15)
+    assert phone.dialed == ["+15550002222"]
+    # Once before it rings, once when nobody has answered.
+    assert phone.said == ["Sorry, something is wrong. Goodbye."] * 2
+
+
+def test_a_voice_without_a_sound_is_replaced_by_the_fallback_voice(working: Working) -> None:
+    phone = _greeted(working)
+    # Of the answer, and of the same in a new context.
+    working.running.sandbox.elevenlabs.faults += [faults.NoAudio(), faults.NoAudio()]
+    phone.say("Hello")
+    phone.wait_until_heard("You said: Hello")
+    assert [socket.voice_id for socket in working.running.sandbox.elevenlabs.sockets] == ["plainVoice", "otherVoice"]
+    phone.hang_up()
+    phone.wait_until_over()
+
+
+# Keys and messages
+
+
+def test_what_is_typed_in_secret_is_seen_by_the_web_service_alone(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("My account please")
+    phone.wait_until_heard("Please type your code.")
+    phone.wait_until_silent()
+    phone.press("4917")
+    phone.wait_until_heard("twelve dollars")
+    (_, headers, body), *_ = working.web.of("/accounts/7")
+    assert (headers["authorization"], body) == ("Bearer the-banks-token", b'{"pin":"4917"}')
+    phone.say("Goodbye")
+    phone.wait_until_over()
+    working.ended(phone.call_sid)
+    folder = working.running.folder
+    seen = working.running.log + (working.running.calls_dir / f"{phone.call_sid}.jsonl").read_text()
+    asked = repr([request.body for request in working.running.sandbox.xai.requests])
+    kept = b"".join(path.read_bytes() for path in folder.glob("voice.db*")).decode("latin-1")
+    for name, text in {"log": seen, "model": asked, "records": kept}.items():
+        assert "kept secret" in text or name == "log", name
+        assert not re.search(r"4\W{0,3}9\W{0,3}1\W{0,3}7\b", text), f"the PIN stands in the {name}"
+        assert "the-banks-token" not in text, name
+    assert working.running.replayed(phone.call_sid).differences == []
+
+
+def test_a_text_message_goes_to_the_caller_and_keys_are_sounded(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("Text me the address")
+    phone.wait_until_heard("The tool says sent")
+    (message,) = working.running.sandbox.twilio.messages
+    assert (message["To"], message["From"], message["Body"]) == ("+15550001111", OUR_NUMBER, "Twelve Mill Lane")
+    phone.wait_until_silent()
+    before = len(phone.agent_spans_ms)
+    phone.say("Press one two")
+    phone.wait_for(lambda: len(phone.heard) >= 3)
+    tones = phone.agent_spans_ms[before]
+    # Three keys of 100 ms with pauses between, and speech behind them.
+    assert tones[1] - tones[0] > 400
+    phone.hang_up()
+    phone.wait_until_over()
+
+
+@pytest.mark.parametrize(("words", "told"), [("Make coffee", "there is no tool"), ("Break it", "no JSON")])
+def test_the_model_is_told_what_is_wrong_with_its_call(working: Working, words: str, told: str) -> None:
+    phone = _greeted(working)
+    phone.say(words)
+    phone.wait_until_heard("The tool says")
+    assert told in _tool_results(working)[-1]
+    phone.hang_up()
+    phone.wait_until_over()
+
+
+# Calls that we place
+
+
+def test_a_call_that_we_place_knows_whom_it_speaks_with(working: Working) -> None:
+    phone = working.calls("+15550007777", first_name="Ann")
+    phone.wait_until_heard("Hello Ann, how can I help you?")
+    phone.wait_until_silent()
+    phone.say("Who am I")
+    phone.wait_until_heard("You said: Who am I")
+    system = working.running.sandbox.xai.requests[-1].body["messages"][0]["content"]
+    assert system == "You answer the phone for Ann."
+    phone.say("Goodbye")
+    phone.wait_until_over()
+    record = working.ended(phone.call_sid)
+    shown = {name: record[name] for name in ("direction", "caller", "called", "answered_by", "parameters", "result")}
+    assert shown == {
+        "direction": "outbound",
+        "caller": "+15550007777",
+        "called": OUR_NUMBER,
+        "answered_by": "human",
+        "parameters": {"first_name": "Ann"},
+        "result": "completed",
+    }
+    assert record["usage"]["amd"] == 1 and record["usage"]["outbound"]
+
+
+def test_a_machine_gets_the_message_and_nothing_else(working: Working) -> None:
+    phone = working.calls("+15550007777", answered_by="machine_end_beep", first_name="Ann")
+    phone.wait_until_over(15)
+    assert phone.heard_text.endswith("Hello Ann, please call us back.")
+    record = working.ended(phone.call_sid)
+    assert (record["answered_by"], record["reason"]) == ("machine_end_beep", "message-left")
+
+
+def test_a_fax_is_hung_up_on(working: Working) -> None:
+    phone = working.calls("+15550007777", answered_by="fax")
+    phone.wait_until_over(10)
+    assert working.ended(phone.call_sid)["reason"] == "machine-answered"
+
+
+@pytest.mark.parametrize("outcome", ["busy", "no-answer", "failed"])
+def test_a_call_that_nobody_takes_is_recorded_as_such(working: Working, outcome: str) -> None:
+    phone = working.calls("+15550007777", outcome=outcome)
+    phone.wait_until_over(10)
+    record = working.ended(phone.call_sid)
+    assert (record["result"], record["reason"]) == (outcome, "not-answered")
+
+
+def test_the_command_line_places_a_call(working: Working, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", API_TOKEN)
+    server = ["--server", working.running.server.url]
+    placed = CliRunner().invoke(main, ["call", "+15550007777", "-p", "first_name=Ann", *server])
+    assert placed.exit_code == 0 and re.fullmatch(r"CA[0-9a-f]{32}\n", placed.output), placed.output
+    (call,) = [c for sid, c in working.running.sandbox.twilio.created.items() if sid == placed.output.strip()]
+    assert (call.to_number, call.from_number) == ("+15550007777", OUR_NUMBER)
+    wrong = CliRunner().invoke(main, ["call", "12", *server])
+    assert wrong.exit_code == 1 and "invalid_number" in wrong.output
+
+
+# An operator's hand in the call
+
+
+def test_a_caller_whom_an_operator_has_put_through_can_still_be_hung_up_on(working: Working) -> None:
+    phone = _greeted(working, dial_outcome="bridged")
+    path = f"/api/calls/{phone.call_sid}"
+    assert working.api("POST", f"{path}/transfer", {"to": "nurse"}).status_code == 200
+    wait_until(lambda: phone.dialed == ["+15550003333"], 5, "the nurse is dialed")
+    assert working.ended(phone.call_sid)["reason"] == "operator-transferred"
+    assert working.api("POST", f"{path}/hangup").status_code == 200
+    phone.wait_until_over()
+    wait_until(lambda: working.record(phone.call_sid)["result"] == "completed", 5, "the end is recorded")
+
+
+def test_an_operator_transfers_and_hangs_up(working: Working) -> None:
+    phone = _greeted(working, dial_outcome="busy")
+    path = f"/api/calls/{phone.call_sid}"
+    assert working.api("POST", f"{path}/transfer", {"to": "+15556667777"}).json()["error"] == "unknown_target"
+    assert working.api("POST", f"{path}/transfer", {"to": "desk"}).status_code == 200
+    phone.wait_until_heard("Nobody is there.")
+    assert phone.dialed == ["+15550002222"]
+    assert working.api("GET", "/api/calls?live=true").json()["calls"][0]["call_sid"] == phone.call_sid
+    assert working.api("POST", f"{path}/hangup").status_code == 200
+    phone.wait_until_over()
+    assert working.ended(phone.call_sid)["reason"] == "operator-hung-up"
+    assert working.api("POST", f"{path}/hangup").json()["error"] == "call_is_over"
+
+
+# A stream is lost
+
+
+def test_a_lost_stream_is_taken_up_again(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("I am Ann")
+    phone.wait_until_heard("You said: I am Ann")
+    phone.wait_until_silent()
+    phone.drop()
+    phone.wait_until_heard("Sorry, again please.")
+    phone.wait_until_silent()
+    phone.say("Who am I")
+    phone.wait_until_heard("You said: Who am I")
+    history = [m["content"] for m in working.running.sandbox.xai.requests[-1].body["messages"]]
+    assert "I am Ann" in history
+    phone.say("Goodbye")
+    phone.wait_until_over()
+    assert len(phone.streams) == 2
+
+
+# After the call
+
+
+def test_the_record_of_a_call_is_delivered_signed_until_it_is_taken(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("On Monday please")
+    phone.wait_until_heard("You said: On Monday please")
+    phone.wait_until_silent()
+    working.running.sandbox.xai.extract = lambda messages, schema: {"summary": "An appointment.", "day": "Monday"}
+    phone.say("Goodbye")
+    working.web.refused = phone.call_sid
+    phone.wait_until_over()
+    wait_until(lambda: len(working.deliveries(phone.call_sid)) == 2, 30, "it is delivered again after a failure")
+    first, second = working.deliveries(phone.call_sid)
+    assert first == second
+    record = second[1]
+    assert (record["summary"], record["fields"]) == ("An appointment.", {"day": "Monday"})
+    assert [turn["caller"] for turn in record["turns"]] == ["", "On Monday please", "Goodbye"]
+    assert record["usage"]["characters"]["eleven_flash_v2_5"] > 0 and record["cost_usd"] > 0
+    assert record["usage"]["tokens"]["grok-4.20-non-reasoning"]["prompt"] > 0

@@ -1,0 +1,126 @@
+"""What is kept of a call while it goes on: its log, its turns in the records, a checkpoint after each, what it used."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from config.prices import Prices
+from voice.call_log import CallLog
+from voice.core import events as ev
+from voice.core.conversation import Conversation
+from voice.core.transcript import Past
+from voice.records.entries import CallEnded, CallStarted, Turn
+from voice.records.records import Records
+from voice.recovery import Earlier
+from voice.registry import CallSession
+from voice.usage import Meter, cost
+
+
+@dataclass(frozen=True)
+class Models:
+    """Whose work is counted."""
+
+    transcriber: str
+    synthesizer: str
+
+
+class Bookkeeping:
+    def __init__(self, session: CallSession, records: Records, log: CallLog, earlier: Earlier, models: Models) -> None:
+        self._session = session
+        self._records = records
+        self._log = log
+        self._earlier = earlier
+        self._models = models
+        self.meter = earlier.meter
+        # The model that was asked for each turn, and the tokens of a turn that may yet be thrown away.
+        self._asked: dict[int, str] = {}
+        self._tokens: dict[int, int] = {}
+        records.call_started(
+            CallStarted(
+                session.call_sid,
+                session.direction,
+                session.agent.name,
+                session.caller_number,
+                session.called_number,
+                session.started_at,
+                earlier.parameters,
+            ),
+            earlier.fence,
+        )
+
+    def happened(self, event: ev.Event, actions: Sequence[ev.Action], now: float) -> None:
+        """One event and what followed from it, `now` seconds after the stream's start."""
+        self._log.write(event, actions, now)
+        if isinstance(event, ev.TokensUsed):
+            self._count(event)
+        elif isinstance(event, ev.VendorFailed):
+            self._note("vendor-failed", {"vendor": event.vendor, "detail": event.detail, "turn": event.turn})
+        for action in actions:
+            self._keep(action, now)
+
+    def asked(self, turn: int, model: str) -> None:
+        """The language model that answers this turn."""
+        self._asked[turn] = model
+
+    def synthesized(self, characters: int) -> None:
+        self.meter.add_characters(self._models.synthesizer, characters)
+
+    def ended(self, end: ev.EndCall, seconds: float, prices: Prices) -> None:
+        """The stream is over, and with it the call unless somebody carries it on."""
+        self._log.close()
+        if end.transfer_to:
+            transfer = {"to": end.transfer_to, "summary": end.summary}
+            self._records.checkpoint(
+                self._session.call_sid, self._checkpoint(seconds) | {"transfer": transfer}, self._earlier.fence
+            )
+        used = self._used(seconds)
+        costs = cost(used, prices)
+        usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
+        kept = CallEnded(end.result, end.reason, time.time(), usage, costs.usd)
+        self._records.call_ended(self._session.call_sid, kept, self._earlier.fence)
+
+    def _keep(self, action: ev.Action, now: float) -> None:
+        match action:
+            case ev.RecordTurn():
+                self._keep_turn(action, now)
+            case ev.RecordDelay():
+                self._note("late", {"turn": action.turn, "stage": action.stage, "remedy": action.remedy})
+            case ev.RecordWaste():
+                self.meter.add_waste(self._tokens.pop(action.turn, 0), action.characters)
+                self._note("thrown-away", {"turn": action.turn, "characters": action.characters})
+            case ev.RunTool():
+                # Without the arguments: they hold what the caller said, and the checkpoint has them.
+                self._note("tool-called", {"turn": action.turn, "tool": action.name})
+
+    def _keep_turn(self, action: ev.RecordTurn, now: float) -> None:
+        began = time.time() - now
+        times = {stage: None if at is None else round(began + at, 3) for stage, at in asdict(action.times).items()}
+        turn = Turn(action.turn, action.caller, action.agent, action.cut, times, time.time())
+        self._records.turn_finished(self._session.call_sid, turn, self._checkpoint(now), self._earlier.fence)
+        self._tokens.pop(action.turn, None)
+
+    def _checkpoint(self, now: float) -> dict[str, Any]:
+        """What the call would go on from on another stream."""
+        conversation: Conversation = self._session.conversation
+        return {
+            "past": Past(conversation.turn, tuple(conversation.transcript.entries)).plain(),
+            "seconds": self._earlier.seconds + now,
+            "meter": self._used(now).as_dict(),
+            "parameters": dict(self._earlier.parameters),
+        }
+
+    def _used(self, now: float) -> Meter:
+        """All that was used by now; the transcriber gets every frame of the stream, silence too."""
+        used = Meter(**self.meter.as_dict())
+        used.add_call(now)
+        used.add_caller_audio(self._models.transcriber, now)
+        return used
+
+    def _note(self, kind: str, detail: Mapping[str, Any]) -> None:
+        self._records.noted(self._session.call_sid, kind, detail)
+
+    def _count(self, used: ev.TokensUsed) -> None:
+        model = self._asked.get(used.turn, "unknown")
+        self.meter.add_tokens(model, used.prompt, used.cached, used.completion)
+        self._tokens[used.turn] = self._tokens.get(used.turn, 0) + used.prompt + used.completion

@@ -1,0 +1,58 @@
+"""What all calls of a worker share, how a call gets its sockets, and what is known of a call before it begins."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from config.agents import Agent
+from config.prices import Prices
+from voice.records.records import Records
+from voice.wires.clips import Clips
+from voice.wires.language_model import LanguageModel
+from voice.wires.synthesizer import Synthesizer
+from voice.wires.telephone import Telephone
+from voice.wires.transcriber import Transcriber
+
+Opening = Literal["greeting", "resumed", "continued", "transfer_failed", "message"]
+"""How the agent begins on a stream: as a new call, after a lost stream, without a word after one that was handed over,
+when nobody took the transferred call, or with the message for a machine."""
+
+
+@dataclass(frozen=True)
+class Services:
+    agents: Mapping[str, Agent]
+    default_agent: str
+    language_model: LanguageModel
+    default_model: str
+    fallback_model: str | None
+    """Asked when the first answer is late or fails."""
+    transcription_model: str
+    speech_model: str
+    prices: Prices
+    clips: Clips
+    telephone: Telephone
+    records: Records
+    public_url: str
+    """`https://host[:port]`: where Twilio finds our doors."""
+    owner: str
+    """This worker, in the records."""
+    call_log_dir: Path
+    new_transcriber: Callable[[str], Transcriber]
+    """Takes the name that stands in the log."""
+    new_synthesizer: Callable[[Agent, str], Synthesizer]
+    """Takes the voice to speak with."""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Who calls whom, and which agent answers: what the signed webhook said of this call."""
+
+    agent: str
+    caller_number: str
+    """The other end's, also when we have called it."""
+    called_number: str
+    """Ours."""
+    outbound: str = ""
+    """The id of a call that we have placed, empty for one that came in."""
+    opening: Opening = "greeting"

@@ -1,0 +1,252 @@
+"""The REST API: place calls, see them, act on live ones. Bearer token; JSON in, JSON out, errors with a code."""
+
+import hmac
+import logging
+import math
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from flask import Blueprint, Flask, Response, abort, current_app, jsonify, make_response, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from config.agents import Agent
+from config.faults import suggestion
+from voice import farewell, registry
+from voice.after_call import record_of
+from voice.errors import RecordsUnavailable, VendorError, VendorRefused
+from voice.records.entries import CallStarted, Outbound
+from voice.services import Services
+from voice.wires.telephone import OutboundCall
+
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_SID = re.compile(r"CA[0-9a-f]{32}")
+_LONGEST_PARAMETER = 500
+_MOST_LISTED = 200
+
+_log = logging.getLogger("voice.web")
+
+
+class Api:
+    def __init__(self, services: Services, token: str | None, phone_number: str | None) -> None:
+        """Without a `token` nobody gets in; `phone_number` is the caller id of the calls that are placed."""
+        self._services = services
+        self._token = token
+        self._phone_number = phone_number
+
+    def blueprint(self) -> Blueprint:
+        doors = Blueprint("api", __name__, url_prefix="/api")
+        doors.before_request(self._only_with_token)
+        doors.register_error_handler(RecordsUnavailable, _records_unavailable)
+        doors.register_error_handler(413, _too_large)
+        doors.add_url_rule("/calls", view_func=self._place, methods=["POST"])
+        doors.add_url_rule("/calls", view_func=self._list, methods=["GET"])
+        doors.add_url_rule("/calls/<call_sid>", view_func=self._show, methods=["GET"])
+        doors.add_url_rule("/calls/<call_sid>/hangup", view_func=self._hang_up, methods=["POST"])
+        doors.add_url_rule("/calls/<call_sid>/transfer", view_func=self._transfer, methods=["POST"])
+        return doors
+
+    def _only_with_token(self) -> None:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        known = self._token is not None and hmac.compare_digest(given.strip().encode(), self._token.encode())
+        if scheme.lower() != "bearer" or not known:
+            _refuse(401, "unauthorized", "a bearer token is needed: Authorization: Bearer <API_TOKEN>")
+
+    # Placing calls
+
+    def _place(self) -> tuple[Response, int]:
+        """`{"to": "+15551234567", "agent": "name", "parameters": {"first_name": "Ann"}}` -> 201 `{"call_sid": …}`"""
+        body = _body("to", "agent", "parameters")
+        to, agent = self._callee(body), self._agent(body)
+        parameters = _parameters(body, agent)
+        if self._phone_number is None:
+            _refuse(400, "no_caller_id", "TWILIO_PHONE_NUMBER is not set: there is no number to call from")
+        placed = Outbound(secrets.token_hex(16), to, agent.name, parameters)
+        records = self._services.records
+        # Before Twilio knows of it: whoever answers at once must find it.
+        records.outbound_placed(placed)
+        call_sid = self._dial(placed)
+        records.outbound_placed(Outbound(placed.id, to, agent.name, parameters, call_sid))
+        return jsonify(call_sid=call_sid, to=to, agent=agent.name, status="queued"), 201
+
+    def _callee(self, body: Mapping[str, Any]) -> str:
+        to = body.get("to")
+        if not isinstance(to, str) or not _NUMBER.fullmatch(to):
+            _refuse(400, "invalid_number", "to has to be a number in E.164 form such as +15551234567")
+        return to
+
+    def _agent(self, body: Mapping[str, Any]) -> Agent:
+        name = body.get("agent", self._services.default_agent)
+        agents = self._services.agents
+        if not isinstance(name, str) or name not in agents:
+            near = suggestion(str(name)[:100], list(agents))
+            _refuse(400, "unknown_agent", f"there is no agent {str(name)[:100]!r}{near}; there are {', '.join(agents)}")
+        return agents[name]
+
+    def _dial(self, placed: Outbound) -> str:
+        public_url, asked = self._services.public_url, f"?outbound={placed.id}"
+        assert self._phone_number is not None
+        call = OutboundCall(
+            placed.to,
+            self._phone_number,
+            url=f"{public_url}/twilio/voice{asked}",
+            status_url=f"{public_url}/twilio/status{asked}",
+            machine_detection_url=f"{public_url}/twilio/amd{asked}",
+        )
+        try:
+            call_sid = self._services.telephone.place(call)
+        except VendorError as error:
+            _log.warning("a call to %s is not placed: %s", placed.to, error)
+            refused = isinstance(error, VendorRefused)
+            _refuse(422 if refused else 503, "refused_by_twilio" if refused else "twilio_unavailable", error.detail)
+        _log.info("%s: to %s, agent %s, placed by the API", call_sid, placed.to, placed.agent)
+        started = CallStarted(
+            call_sid,
+            "outbound",
+            placed.agent,
+            placed.to,
+            self._phone_number,
+            self._services.records.clock(),
+            placed.parameters,
+        )
+        self._services.records.call_started(started)
+        return call_sid
+
+    # Seeing them
+
+    def _list(self) -> Response:
+        """?limit=50&before=<started_at>&agent=&caller=&live=true: the latest first."""
+        asked = request.args
+        limit = asked.get("limit", "50")
+        if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
+            _refuse(400, "invalid_limit", f"limit has to be a whole number from 1 to {_MOST_LISTED}")
+        try:
+            before = float(asked["before"]) if "before" in asked else None
+            if before is not None and not math.isfinite(before):
+                raise ValueError
+        except ValueError:
+            _refuse(400, "invalid_before", "before has to be the started_at of a call")
+        live = {"true": True, "false": False, None: None}.get(asked.get("live"), "")
+        if isinstance(live, str):
+            _refuse(400, "invalid_live", "live has to be true or false")
+        calls = self._services.records.calls(int(limit), before, asked.get("agent"), asked.get("caller"), live)
+        return jsonify(calls=[_without_turns(record_of(call)) for call in calls])
+
+    def _show(self, call_sid: str) -> Response:
+        call = self._services.records.call(_sid(call_sid))
+        if call is None:
+            _refuse(404, "unknown_call", f"there is no record of {call_sid}")
+        told = record_of(call)
+        if session := registry.session_of(call_sid):
+            told["floor"] = session.conversation.floor
+        return jsonify(told)
+
+    # Acting on live ones
+
+    def _hang_up(self, call_sid: str) -> Response:
+        """Whichever worker holds it."""
+        if session := registry.session_of(_sid(call_sid)):
+            session.connection.request_end("operator-hung-up")
+        else:
+            self._live(call_sid)
+            self._tell_twilio(lambda: self._services.telephone.hang_up(call_sid))
+        return jsonify(call_sid=call_sid, status="ending")
+
+    def _transfer(self, call_sid: str) -> Response:
+        """`{"to": "desk"}`: one of the names in the agent's file. The agent stops in the middle of a word."""
+        to = _body("to").get("to")
+        agent = self._services.agents.get(self._live(_sid(call_sid)))
+        if agent is None or not isinstance(to, str) or to not in agent.transfer.to:
+            allowed = ", ".join(agent.transfer.to) if agent else ""
+            _refuse(400, "unknown_target", f"to has to be a name on the agent's list: {allowed or 'it has none'}")
+        if session := registry.session_of(call_sid):
+            session.connection.request_transfer(to)
+        else:
+            document = farewell.transfer(self._services.public_url, agent, agent.transfer.to[to])
+            self._tell_twilio(lambda: self._services.telephone.follow(call_sid, document))
+        return jsonify(call_sid=call_sid, status="transferring", to=to)
+
+    def _live(self, call_sid: str) -> str:
+        """The agent that holds the call."""
+        if session := registry.session_of(call_sid):
+            return str(session.agent.name)
+        call = self._services.records.call(call_sid)
+        if call is None:
+            _refuse(404, "unknown_call", f"there is no record of {call_sid}")
+        # One that was transferred is over for the agent; the caller is still on the line.
+        if call.ended_at is not None and call.result != "transferred":
+            _refuse(409, "call_is_over", f"{call_sid} is over: {call.result}, {call.reason}")
+        return call.agent
+
+    def _tell_twilio(self, tell: Any) -> None:
+        try:
+            tell()
+        except VendorError as error:
+            _refuse(502, "twilio_failed", error.detail)
+
+
+def register_api_errors(app: Flask) -> None:
+    """What is not even a door of the API is answered in its way too."""
+
+    def told(error: HTTPException) -> ResponseReturnValue:
+        if not request.path.startswith("/api/"):
+            return error
+        code = str(error.name).lower().replace(" ", "_")
+        return jsonify(error=code, message=str(error.description)), int(error.code or 500)
+
+    for status in (404, 405):
+        app.register_error_handler(status, told)
+
+
+def _sid(call_sid: str) -> str:
+    if not _SID.fullmatch(call_sid):
+        _refuse(404, "unknown_call", "a call's sid is CA and 32 hexadecimal digits")
+    return call_sid
+
+
+def _body(*known: str) -> Mapping[str, Any]:
+    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+        abort(413)
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        _refuse(400, "invalid_json", "the body has to be a JSON object, its Content-Type application/json")
+    for name in body:
+        if name not in known:
+            near = suggestion(name[:100], known)
+            _refuse(400, "unknown_field", f"{name[:100]!r} is no field{near}; there are {', '.join(known)}")
+    return body
+
+
+def _parameters(body: Mapping[str, Any], agent: Agent) -> dict[str, str]:
+    given = body.get("parameters", {})
+    if not isinstance(given, dict):
+        _refuse(400, "invalid_parameters", "parameters has to be an object of texts")
+    for name, value in given.items():
+        if name not in agent.parameters:
+            has = ", ".join(agent.parameters) or "none"
+            _refuse(400, "unknown_parameter", f"agent {agent.name} has no parameter {name[:100]!r}; it has {has}")
+        fits = isinstance(value, str) and len(value) <= _LONGEST_PARAMETER
+        if not fits or any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+            what = f"a text of at most {_LONGEST_PARAMETER} characters without control characters"
+            _refuse(400, "invalid_parameter", f"{name} has to be {what}")
+    return dict(given)
+
+
+def _without_turns(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in ("turns", "events")}
+
+
+def _refuse(status: int, code: str, message: str) -> NoReturn:
+    abort(make_response(jsonify(error=code, message=message), status))
+
+
+def _too_large(error: Exception) -> tuple[Response, int]:
+    return jsonify(error="too_large", message="the body has to be below 64 kB"), 413
+
+
+def _records_unavailable(error: Exception) -> tuple[Response, int]:
+    _log.error("the API cannot answer: %s", error)
+    return jsonify(error="records_unavailable", message="the database does not answer; try again"), 503
