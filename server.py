@@ -3,6 +3,7 @@
 The only reader of the environment besides gunicorn.conf.py and the command line.
 """
 
+import gc
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
+import gevent
 from flask import Flask
 from gevent import monkey
 
@@ -36,6 +38,7 @@ from voice.wires.transcriber import Transcriber
 
 _BODY_BYTES = 65536
 _LAST_WORDS_S = 3.0
+_SETTLE_S = 10.0
 _SHORTEST_SECRET = 6
 
 
@@ -51,6 +54,13 @@ class Background:
         self._records.start()
         self._outbox.start()
         self._monitor.start()
+        gevent.spawn(self._settle).name = "settle"
+
+    def _settle(self) -> None:
+        """Once all is imported and the database is up: what is there now stays, so no collection need look at it."""
+        self._records.flush(_SETTLE_S)
+        gc.collect()
+        gc.freeze()
 
     def stop(self) -> None:
         """Write down what waits; what is not delivered is delivered by the next one."""
