@@ -93,7 +93,15 @@ RESERVED = {
     ),
     "config.tools": ("config", "server", "voice.agent", "voice.call", "voice.farewell", "voice.tools", "voice.web"),
     "config.faults": ("config", "server", "voice.cli", "gunicorn.conf", "voice.errors", "voice.web"),
-    "config.prices": ("config", "server", "voice.cli", "voice.usage", "voice.services", "voice.bookkeeping"),
+    "config.prices": (
+        "config",
+        "server",
+        "voice.cli",
+        "voice.after_call",
+        "voice.usage",
+        "voice.services",
+        "voice.bookkeeping",
+    ),
     "config": ("config",),
     "gevent": (
         "gunicorn.conf",

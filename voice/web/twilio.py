@@ -206,7 +206,8 @@ class TwilioDoors:
     def _over_without_us(self, call_sid: str, status: str) -> None:
         """No conversation here tells the end: nobody had answered, or a human had the call, or another worker."""
         records = self._services.records
-        _log.info("%s: %s", shown(call_sid), shown(status))
+        if status != "completed":
+            _log.info("%s: %s", shown(call_sid), shown(status))
         reason = "caller-hung-up" if status == "completed" else "not-answered"
         records.call_ended(call_sid, CallEnded(status, reason, records.clock(), {}, {}), if_open=True)
         try:
