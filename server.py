@@ -7,7 +7,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -25,9 +25,11 @@ from voice.after_call import AfterCall
 from voice.monitor import Monitor
 from voice.records.outbox import Outbox
 from voice.records.records import Records
+from voice.records.retention import Retention
 from voice.services import Services
 from voice.web.api import Api, register_api_errors
 from voice.web.health import health_doors
+from voice.web.outbound_limits import OutboundLimits
 from voice.web.tokens import Tokens
 from voice.web.twilio import NoReader, TwilioDoors
 from voice.wires.clips import Clips
@@ -77,15 +79,23 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     after_call = AfterCall(agents, services.records, services.language_model, services.default_model, services.prices)
     doors = TwilioDoors(services, after_call, Tokens(settings.twilio_auth_token), settings.max_calls)
     app.register_blueprint(doors.blueprint())
-    app.register_blueprint(Api(services, settings.api_token, settings.twilio_phone_number).blueprint())
+    limits = OutboundLimits(settings.outbound_prefixes, settings.outbound_per_minute, settings.outbound_per_day)
+    app.register_blueprint(Api(services, settings.api_token, settings.twilio_phone_number, limits).blueprint())
     register_api_errors(app)
     app.register_blueprint(health_doors(settings.max_calls))
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),
-        Monitor(settings.idle_timeout_s, settings.monitor_interval_s, chores=[after_call.sweep]),
+        Monitor(settings.idle_timeout_s, settings.monitor_interval_s, _chores(settings, services.records, after_call)),
     )
     return app
+
+
+def _chores(settings: Settings, records: Records, after_call: AfterCall) -> list[Callable[[], None]]:
+    chores = [after_call.sweep]
+    if settings.retention_days:
+        chores.append(Retention(records, settings.call_log_dir, settings.retention_days).apply)
+    return chores
 
 
 def _services(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -> Services:

@@ -24,6 +24,7 @@ _AGENT_NAME = re.compile(r"[a-z0-9_-]+")
 _SECRET = re.compile(r"[!#-&(-~]+")
 _TOKEN = re.compile(rf"{_SECRET.pattern[:-1]}{{20,}}")
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -43,6 +44,13 @@ class Settings:
     twilio_api_base_url: str
     twilio_phone_number: str | None
     """The caller id of the calls that we place, E.164."""
+    outbound_prefixes: tuple[str, ...]
+    """The only numbers that may be called begin so; empty: all but those that nobody should call."""
+    outbound_per_minute: int
+    outbound_per_day: int
+    """So many calls are placed, by all workers together."""
+    retention_days: int | None
+    """Records of calls that are older are deleted; None: they stay."""
     api_token: str | None = field(repr=False)
     """Opens the REST API; None: nobody gets in."""
     openai_api_key: str = field(repr=False)
@@ -92,6 +100,10 @@ class Settings:
             twilio_auth_token=env.secret("TWILIO_AUTH_TOKEN"),
             twilio_api_base_url=env.url("TWILIO_API_BASE_URL", "https://api.twilio.com", ("https", "http")),
             twilio_phone_number=env.phone_number("TWILIO_PHONE_NUMBER"),
+            outbound_prefixes=env.prefixes("OUTBOUND_PREFIXES"),
+            outbound_per_minute=env.whole("OUTBOUND_PER_MINUTE", "60", 0, 100000),
+            outbound_per_day=env.whole("OUTBOUND_PER_DAY", "1000", 0, 10000000),
+            retention_days=env.whole("RETENTION_DAYS", "1", 1, 36500) if env.given("RETENTION_DAYS") else None,
             api_token=env.token("API_TOKEN"),
             openai_api_key=env.secret("OPENAI_API_KEY"),
             openai_realtime_url=env.url("OPENAI_REALTIME_URL", "wss://api.openai.com/v1/realtime", ("wss", "ws")),
@@ -163,6 +175,14 @@ class _Environment:
         if not self.given(name):
             return None
         return self._required(name, _TOKEN, "at least 20 printable ASCII characters without spaces and quotes")
+
+    def prefixes(self, name: str) -> tuple[str, ...]:
+        given = tuple(part.strip() for part in self.given(name).split(",") if part.strip())
+        wrong = next((part for part in given if not _PREFIX.fullmatch(part)), None)
+        if wrong is not None:
+            self._refuse(name, f"has {shown(wrong)}", "beginnings of E.164 numbers with commas between, such as +1,+44")
+            return ()
+        return given
 
     def phone_number(self, name: str) -> str | None:
         if not self.given(name):

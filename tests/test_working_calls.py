@@ -297,3 +297,7 @@ def test_the_record_of_a_call_is_delivered_signed_until_it_is_taken(working: Wor
     assert [turn["caller"] for turn in record["turns"]] == ["", "On Monday please", "Goodbye"]
     assert record["usage"]["characters"]["eleven_flash_v2_5"] > 0 and record["cost_usd"] > 0
     assert record["usage"]["tokens"]["grok-4.20-non-reasoning"]["prompt"] > 0
+    # And when it is wished, nothing is left of it.
+    log = working.running.calls_dir / f"{phone.call_sid}.jsonl"
+    assert log.exists() and working.api("DELETE", f"/api/calls/{phone.call_sid}").status_code == 204
+    assert not log.exists() and working.record(phone.call_sid)["error"] == "unknown_call"

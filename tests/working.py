@@ -111,7 +111,7 @@ class WebServices:
 class Working:
     """Use as a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.web = WebServices()
         self._agents = folder / "agents"
         self._agents.mkdir()
@@ -123,6 +123,7 @@ class Working:
             TWILIO_PHONE_NUMBER=OUR_NUMBER,
             BANK_TOKEN="the-banks-token",
             CALLS_SECRET=SECRET,
+            **environment,
         )
 
     def __enter__(self) -> "Working":

@@ -77,11 +77,16 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "DATABASE_URL": "postgres://voice:pass%2Fword@db.example.com:5432/voice?sslmode=require",
         "TWILIO_PHONE_NUMBER": "+15551234567",
         "API_TOKEN": "a-token-that-nobody-guesses",
+        "OUTBOUND_PREFIXES": "+1,+44",
+        "OUTBOUND_PER_MINUTE": "5",
+        "OUTBOUND_PER_DAY": "50",
+        "RETENTION_DAYS": "90",
     }
     settings = Settings.from_env(given)
     assert {field.name.upper() for field in fields(settings)} == set(given)
     for name, value in given.items():
         read = getattr(settings, name.lower())
+        read = ",".join(read) if isinstance(read, tuple) else read
         assert str(read) == value or read == float(value), name
 
 

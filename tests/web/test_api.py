@@ -9,10 +9,12 @@ import requests
 from tests.web.served import Served
 from tests.working import API_TOKEN, Working
 
+MOST_A_MINUTE = 3
 DOORS = [
     ("POST", "/api/calls"),
     ("GET", "/api/calls"),
     ("GET", "/api/calls/CA" + "0" * 32),
+    ("DELETE", "/api/calls/CA" + "0" * 32),
     ("POST", f"/api/calls/CA{'0' * 32}/hangup"),
     ("POST", f"/api/calls/CA{'0' * 32}/transfer"),
 ]
@@ -20,7 +22,8 @@ DOORS = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Working]:
-    with Working(tmp_path_factory.mktemp("api")) as working:
+    limits = {"OUTBOUND_PREFIXES": "+1", "OUTBOUND_PER_MINUTE": str(MOST_A_MINUTE)}
+    with Working(tmp_path_factory.mktemp("api"), **limits) as working:
         yield working
 
 
@@ -92,6 +95,12 @@ def test_a_call_that_cannot_be_placed_is_refused_with_a_code(working: Working, b
     assert answered.json()["message"] and answered.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("number", ["+19005551234", "+8821234567", "+4915112345678"])
+def test_numbers_that_are_not_allowed_are_not_called(working: Working, number: str) -> None:
+    answered = working.api("POST", "/api/calls", {"to": number})
+    assert (answered.status_code, answered.json()["error"]) == (403, "number_not_allowed")
+
+
 def test_a_near_miss_is_named(working: Working) -> None:
     told = working.api("POST", "/api/calls", {"to": NUMBER, "agent": "workin"}).json()["message"]
     assert "did you mean" in told and "working" in told
@@ -139,6 +148,16 @@ def test_a_call_that_is_not_there_cannot_be_acted_on(working: Working, act: str)
     assert (answered.status_code, answered.json()["error"]) == (404, "unknown_call")
 
 
+def test_a_call_that_is_not_there_cannot_be_deleted(working: Working) -> None:
+    assert working.api("DELETE", "/api/calls/CA" + "0" * 32).json()["error"] == "unknown_call"
+
+
 def test_a_body_too_large_is_refused(working: Working) -> None:
     answered = working.api("POST", "/api/calls", {"to": NUMBER, "parameters": {"first_name": "x" * 100_000}})
     assert (answered.status_code, answered.json()["error"]) == (413, "too_large")
+
+
+def test_no_more_calls_than_the_limit(server: Working) -> None:
+    server.forget()
+    placed = [server.api("POST", "/api/calls", {"to": NUMBER}).status_code for _ in range(MOST_A_MINUTE + 1)]
+    assert placed == [201] * MOST_A_MINUTE + [429]

@@ -20,6 +20,7 @@ from voice.after_call import record_of
 from voice.errors import RecordsUnavailable, VendorError, VendorRefused
 from voice.records.entries import CallStarted, Outbound
 from voice.services import Services
+from voice.web.outbound_limits import OutboundLimits
 from voice.wires.telephone import OutboundCall
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -31,8 +32,9 @@ _log = logging.getLogger("voice.web")
 
 
 class Api:
-    def __init__(self, services: Services, token: str | None, phone_number: str | None) -> None:
+    def __init__(self, services: Services, token: str | None, phone_number: str | None, limits: OutboundLimits) -> None:
         """Without a `token` nobody gets in; `phone_number` is the caller id of the calls that are placed."""
+        self._limits = limits
         self._services = services
         self._token = token
         self._phone_number = phone_number
@@ -45,6 +47,7 @@ class Api:
         doors.add_url_rule("/calls", view_func=self._place, methods=["POST"])
         doors.add_url_rule("/calls", view_func=self._list, methods=["GET"])
         doors.add_url_rule("/calls/<call_sid>", view_func=self._show, methods=["GET"])
+        doors.add_url_rule("/calls/<call_sid>", view_func=self._delete, methods=["DELETE"])
         doors.add_url_rule("/calls/<call_sid>/hangup", view_func=self._hang_up, methods=["POST"])
         doors.add_url_rule("/calls/<call_sid>/transfer", view_func=self._transfer, methods=["POST"])
         return doors
@@ -64,6 +67,11 @@ class Api:
         parameters = _parameters(body, agent)
         if self._phone_number is None:
             _refuse(400, "no_caller_id", "TWILIO_PHONE_NUMBER is not set: there is no number to call from")
+        if not self._limits.allow(to):
+            _refuse(403, "number_not_allowed", f"{to} may not be called: see OUTBOUND_PREFIXES")
+        if exceeded := self._limits.exceeded(self._services.records):
+            _log.error("a call to %s is not placed: the limit of %s is reached", to, exceeded)
+            _refuse(429, "too_many_calls", f"the limit of {exceeded} is reached")
         placed = Outbound(secrets.token_hex(16), to, agent.name, parameters)
         records = self._services.records
         # Before Twilio knows of it: whoever answers at once must find it.
@@ -143,6 +151,16 @@ class Api:
         if session := registry.session_of(call_sid):
             told["floor"] = session.conversation.floor
         return jsonify(told)
+
+    def _delete(self, call_sid: str) -> tuple[str, int]:
+        """All that is kept of a call that is over: record, turns, events, webhooks that wait, its log."""
+        if registry.session_of(_sid(call_sid)):
+            _refuse(409, "call_is_live", f"{call_sid} is live: hang it up first")
+        log = self._services.call_log_dir / f"{call_sid}.jsonl"
+        if not self._services.records.delete_call(call_sid) and not log.exists():
+            _refuse(404, "unknown_call", f"there is no record of {call_sid}")
+        log.unlink(missing_ok=True)
+        return "", 204
 
     # Acting on live ones
 
