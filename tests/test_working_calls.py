@@ -96,14 +96,19 @@ def test_the_vendors_fail_and_the_human_takes_the_call(working: Working) -> None
     assert working.ended(phone.call_sid)["reason"] == "language-model-failed"
 
 
-def test_without_a_voice_twilio_says_the_apology_and_dials(working: Working) -> None:
-    working.running.sandbox.elevenlabs.faults += [faults.RefuseUpgrade(401)] * 2
+@pytest.mark.parametrize("vendors", [("elevenlabs",), ("elevenlabs", "openai", "xai")], ids=["voice", "all"])
+def test_without_a_vendor_twilio_says_the_apology_and_dials(working: Working, vendors: tuple[str, ...]) -> None:
+    for vendor in vendors:
+        refusal = faults.AnswerStatus(403) if vendor == "xai" else faults.RefuseUpgrade(401)
+        getattr(working.running.sandbox, vendor).faults += [refusal] * 2
     phone = working.running.phone(to_number=OUR_NUMBER, setup=CallSetup(dial_outcome="no-answer"))
     phone.dial()
     phone.wait_until_over(15)
     assert phone.dialed == ["+15550002222"]
     # Once before it rings, once when nobody has answered.
     assert phone.said == ["Sorry, something is wrong. Goodbye."] * 2
+    first = next(entry.at for entry in phone.events if entry.kind == "say")
+    assert first - phone.began < 4
 
 
 def test_a_voice_without_a_sound_is_replaced_by_the_fallback_voice(working: Working) -> None:
