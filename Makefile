@@ -12,7 +12,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 # Four processes: whole calls take their real time and little of a processor, so that they wait side by side.
-CALLS := tests/test_calls.py
+WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
 SERVERS := tests/test_other_servers.py tests/test_handover.py tests/web
 
@@ -21,7 +21,7 @@ test: $(READY) ## lint and run the tests
 	@$(MAKE) --no-print-directory --jobs=4 test-calls test-work test-servers test-parts
 
 test-calls: $(READY)
-	$(BIN)/python -m pytest -q $(CALLS)
+	$(BIN)/python -m pytest -q $(WHOLE)
 
 test-work: $(READY)
 	$(BIN)/python -m pytest -q $(WORK)
@@ -30,7 +30,7 @@ test-servers: $(READY)
 	$(BIN)/python -m pytest -q $(SERVERS)
 
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(CALLS) $(WORK) $(SERVERS))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from config.faults import shown, suggestion
+
 SCHEMA_ALLOWED = "a JSON schema (draft 2020-12) of type object, written out without $ref"
 _REFERENCES = ("$ref", "$dynamicRef")
 _SHOWN = 120
@@ -20,7 +22,14 @@ def schema_fault(schema: object) -> str | None:
     # One that leads to another machine would be fetched, one that leads to itself never ends.
     if _refers(schema):
         return "has a $ref"
-    return _breaks_the_draft(schema)
+    return _breaks_the_draft(schema) or _requires_nobody(schema)
+
+
+def _requires_nobody(schema: Mapping[str, Any]) -> str | None:
+    """A name that is required and described nowhere is a slip of the pen: the model could only guess at it."""
+    properties = list(schema.get("properties", {}))
+    missing = next((name for name in schema.get("required", []) if name not in properties), None)
+    return missing and f"requires {shown(missing)}, which is not in properties{suggestion(missing, properties)}"
 
 
 def sure_names(schema: Mapping[str, Any]) -> list[str]:

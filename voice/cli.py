@@ -50,6 +50,30 @@ def migrate(wait_s: float) -> None:
     click.echo("The database is up to date.")
 
 
+@main.group()
+def agents() -> None:
+    """The agents' files."""
+
+
+@agents.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+def check(directory: Path | None) -> None:
+    """Read every agent's file and say what is wrong with it; exit 1 if anything is. [default: AGENTS_DIR]"""
+    from config.agents import load_agents
+    from config.faults import ConfigError
+    from config.settings import AGENTS_DIR
+    from config.start import environment
+
+    environ = environment()
+    try:
+        found = load_agents(directory or Path(environ.get("AGENTS_DIR", "").strip() or AGENTS_DIR), environ)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    for agent in found.values():
+        tools = ", ".join((*agent.tools, *agent.webhooks)) or "no tools"
+        click.echo(f"{agent.name}: ok ({', '.join(agent.numbers) or 'no number of its own'}; {tools})")
+
+
 @main.command()
 @click.argument("to")
 @click.option("--agent", help="[default: the server's DEFAULT_AGENT]")
@@ -80,6 +104,8 @@ def _post(url: str, token: str, body: dict[str, object]) -> dict[str, Any]:
     try:
         response = requests.post(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=15)
         told = response.json()
+    except requests.ConnectionError as error:
+        raise click.ClickException(f"no server answers at {url}: start it, or name it with --server") from error
     except requests.RequestException as error:
         raise click.ClickException(f"{url} does not answer as the server would: {error}") from error
     if not response.ok:
@@ -94,7 +120,7 @@ def demo(wav: Path, port: int) -> None:
     """Place one whole call on this machine: real server, stand-ins for the vendors whose keys are not set."""
     from voice.sandbox.demo import run
 
-    sys.exit(run(wav, port, keep_serving=sys.stdout.isatty()))
+    sys.exit(run(wav, port, keep_serving=sys.stdin.isatty() and sys.stdout.isatty()))
 
 
 @main.command()

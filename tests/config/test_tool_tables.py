@@ -180,6 +180,11 @@ def test_addresses_that_are_not(tmp_path: Path, url: str) -> None:
     assert said.startswith("webhooks.find.url ") and "; allowed: an address such as 'https://example.com" in said
 
 
+def test_a_required_name_that_is_described_nowhere_is_a_slip(tmp_path: Path) -> None:
+    said = fault(tmp_path, GOOD + HOOK + NEEDS + 'idd = { type = "string" }')
+    assert said.startswith("webhooks.find.parameters requires 'id', which is not in properties (did you mean idd?)")
+
+
 @pytest.mark.parametrize(
     ("properties", "hint"),
     [
@@ -192,7 +197,8 @@ def test_addresses_that_are_not(tmp_path: Path, url: str) -> None:
 def test_a_place_in_an_address_needs_a_parameter_that_is_always_there(
     tmp_path: Path, properties: str, hint: str
 ) -> None:
-    text = GOOD + HOOK.replace("/a", "/{idd}") + NEEDS + properties
+    needs = NEEDS if "\nid =" in f"\n{properties}" else NEEDS.replace('"id"', "")
+    text = GOOD + HOOK.replace("/a", "/{idd}") + needs + properties
     said = fault(tmp_path, text)
     assert said.startswith("webhooks.find.url has {idd}, which is no required parameter") and said.endswith(hint)
 

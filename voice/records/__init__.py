@@ -6,6 +6,7 @@ writer.py      the queue of what is to be written, one greenlet
 statements.py  the SQL of writing and asking; queries.py, of calls as they are shown
 masking.py     card numbers blanked, and only what both databases can hold
 outbox.py      webhooks delivered until they are taken
+retention.py   what is too old is deleted
 database.py    one native thread with one connection: the only place that blocks
 schema.py      the tables; migrations/ how they came about; migrate.py brings a database up to date
 """

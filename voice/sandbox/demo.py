@@ -10,11 +10,12 @@ import sys
 import wave
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gevent
 from gevent.event import Event
 
-from voice.sandbox.call_plan import CallSetup
+from voice.sandbox.call_plan import CallSetup, created
 from voice.sandbox.call_tail import CallTail
 from voice.sandbox.delays import Delays
 from voice.sandbox.demo_account import Account
@@ -25,6 +26,7 @@ from voice.sandbox.demo_report import report
 from voice.sandbox.phone import Phone
 from voice.sandbox.serving import ServerProcess
 from voice.sandbox.stand_ins import Sandbox
+from voice.sandbox.twilio_rest import CreatedCall
 from voice.sandbox.voices import Espeak
 
 # The keys that make a vendor real, each with the address that would otherwise be the stand-in's.
@@ -51,6 +53,7 @@ def run(wav: Path, port: int, keep_serving: bool) -> int:
             "AGENTS_DIR": "",
             "DEFAULT_AGENT": "receptionist",
             "API_TOKEN": token,
+            "TWILIO_PHONE_NUMBER": "+15559990000",
             "CALL_LOG_DIR": str(calls_dir.absolute()),
             "CLIPS_DIR": str((wav.parent / "clips").absolute()),
             "DATABASE_URL": f"sqlite:///{(wav.parent / 'voice.db').absolute()}",
@@ -63,7 +66,12 @@ def run(wav: Path, port: int, keep_serving: bool) -> int:
             api = Api(server.url, token)
             went_well = _place_call(server, sandbox, api, calls_dir, wav)
             if keep_serving:
-                print(f"\nStill serving on {server.url}; Ctrl-C ends it. All calls: {api.by_hand()}", flush=True)
+                sandbox.twilio.on_create = lambda call: _answer(server, sandbox, call)
+                print(f"\nStill serving on {server.url}; Ctrl-C ends it. All calls: {api.by_hand()}")
+                print(
+                    "  A number that you have it call (docs/outbound.md) is answered by a phone that says goodbye.",
+                    flush=True,
+                )
                 _wait_for_interrupt()
             return 0 if went_well else 1
         except RuntimeError as error:
@@ -95,7 +103,7 @@ def _place_call(server: ServerProcess, sandbox: Sandbox, api: Api, calls_dir: Pa
     wrong = _converse(phone, tail)
     phone.save(wav)
     print(f"\n  sound       {wav} ({_measured(wav)})")
-    print(f"  call log    {log_path} (python -m voice replay {log_path})", flush=True)
+    print(f"  call log    {log_path} (make replay LOG={log_path})", flush=True)
     scripted = not os.environ.get("XAI_API_KEY")
     wrong += faults(tail.lines, phone.warnings, len(texted), len(phone.dialed), scripted)
     try:
@@ -122,6 +130,33 @@ def _converse(phone: Phone, tail: CallTail) -> list[str]:
 
 def _phone(server: ServerProcess, sandbox: Sandbox) -> Phone:
     """The caller's, who is put through to nobody: at the front desk it rings in vain."""
+    return _any_phone(server, sandbox, setup=CallSetup(dial_outcome="no-answer"))
+
+
+def _answer(server: ServerProcess, sandbox: Sandbox, call: CreatedCall) -> None:
+    """Whoever the server calls: hears the greeting, and says goodbye."""
+    phone = _any_phone(
+        server,
+        sandbox,
+        call_sid=call.sid,
+        from_number=call.from_number,
+        to_number=call.to_number,
+        setup=created(call.form),
+    )
+    print(f"  {call.to_number} rings and is answered: {call.sid}", flush=True)
+    try:
+        phone.dial()
+        phone.wait_until_stream()
+        phone.wait_for(lambda: bool(phone.agent_spans_ms), 10)
+        phone.wait_until_silent(700, 30)
+        phone.say("Goodbye.")
+        phone.wait_until_over(20)
+    except TimeoutError:
+        phone.hang_up()
+    print(f"  {call.sid} is over: {phone.over_reason}", flush=True)
+
+
+def _any_phone(server: ServerProcess, sandbox: Sandbox, **options: Any) -> Phone:
     voice = Espeak(voice=_CALLER_VOICE)
     return Phone(
         server=server.url,
@@ -129,7 +164,7 @@ def _phone(server: ServerProcess, sandbox: Sandbox) -> Phone:
         auth_token=sandbox.twilio.auth_token,
         twilio=sandbox.twilio,
         voice=lambda words: voice.synthesize(words).mulaw,
-        setup=CallSetup(dial_outcome="no-answer"),
+        **options,
     )
 
 

@@ -27,6 +27,7 @@ _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _SID = re.compile(r"CA[0-9a-f]{32}")
 _LONGEST_PARAMETER = 500
 _MOST_LISTED = 200
+_QUERY = ("limit", "before", "agent", "caller", "live")
 
 _log = logging.getLogger("voice.web")
 
@@ -128,6 +129,9 @@ class Api:
     def _list(self) -> Response:
         """?limit=50&before=<started_at>&agent=&caller=&live=true: the latest first."""
         asked = request.args
+        if unknown := next((name for name in asked if name not in _QUERY), None):
+            near = suggestion(unknown[:100], _QUERY)
+            _refuse(400, "unknown_query", f"{unknown[:100]!r} is not asked for{near}; there are {', '.join(_QUERY)}")
         limit = asked.get("limit", "50")
         if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
             _refuse(400, "invalid_limit", f"limit has to be a whole number from 1 to {_MOST_LISTED}")

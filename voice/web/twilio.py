@@ -77,7 +77,8 @@ class TwilioDoors:
         outbound = request.args.get("outbound", "")
         agent = self._agent(outbound)
         caller, called = _numbers()
-        _log.info("%s: from %s to %s, agent %s", shown(call_sid), shown(caller), shown(called), agent.name)
+        what = "%s: answered by %s, called from %s, agent %s" if outbound else "%s: from %s to %s, agent %s"
+        _log.info(what, shown(call_sid), shown(caller), shown(called), agent.name)
         return self._connect(agent, "greeting", outbound)
 
     def _connect(self, agent: Agent, opening: Opening, outbound: str = "", tries: int = 0, turns: int = 0) -> Response:
