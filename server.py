@@ -165,7 +165,9 @@ def _secrets(settings: Settings, agents: Mapping[str, Agent]) -> list[str]:
     ]
     for agent in agents.values():
         known.append(agent.after_call.secret)
-        known += [value for tool in agent.webhooks.values() for value in tool.headers.values()]
+        headers = [value for tool in agent.webhooks.values() for value in tool.headers.values()]
+        # "Bearer abc" is seldom logged as a whole.
+        known += [part for value in headers for part in (value, *value.split())]
     # Short ones would blank half of every line.
     return [secret for secret in known if secret and len(secret) >= _SHORTEST_SECRET]
 

@@ -306,3 +306,55 @@ def test_the_record_of_a_call_is_delivered_signed_until_it_is_taken(working: Wor
     log = working.running.calls_dir / f"{phone.call_sid}.jsonl"
     assert log.exists() and working.api("DELETE", f"/api/calls/{phone.call_sid}").status_code == 204
     assert not log.exists() and working.record(phone.call_sid)["error"] == "unknown_call"
+
+
+# What must not be found out, sent twice or used for something else
+
+
+def test_a_pause_in_secret_typing_shows_nobody_the_rest(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("My account please")
+    phone.wait_until_heard("Please type your code.")
+    phone.wait_until_silent()
+    phone.press("49")
+    wait_until(lambda: "[keypad pin]" in str(working.running.sandbox.xai.requests[-1].body), 8, "the pause is over")
+    phone.press("17#")
+    wait_until(lambda: '"digit":"#"' in _call_log(working, phone), 5, "the last key is in the log")
+    phone.hang_up()
+    phone.wait_until_over()
+    assert not set(re.findall(r'"digit":"([0-9])"', _call_log(working, phone)))
+
+
+def test_keys_stay_secret_on_the_stream_that_carries_the_call_on(working: Working) -> None:
+    phone = _greeted(working)
+    phone.say("My account please")
+    phone.wait_until_heard("Please type your code.")
+    phone.wait_until_silent()
+    phone.drop()
+    phone.wait_until_heard("Sorry, again please.")
+    phone.press("4917")
+    wait_until(lambda: _call_log(working, phone).count("DigitPressed") == 4, 5, "the keys are in the log")
+    phone.hang_up()
+    phone.wait_until_over()
+    assert not set(re.findall(r'"digit":"([0-9])"', _call_log(working, phone)))
+
+
+def test_a_failed_transfer_brings_no_new_text_messages(working: Working) -> None:
+    phone = _greeted(working, dial_outcome="no-answer")
+    for _ in range(3):
+        before = len(working.running.sandbox.twilio.messages)
+        phone.say("text me")
+        wait_until(lambda: len(working.running.sandbox.twilio.messages) > before, 5, "the message is sent")  # noqa: B023
+        phone.wait_until_silent(600)
+    phone.say("Give me the nurse")
+    phone.wait_until_heard("Nobody is there.")
+    phone.wait_until_silent()
+    phone.say("text me")
+    wait_until(lambda: "text messages were sent" in str(_tool_results(working)[-1:]), 5, "the fourth is refused")
+    phone.hang_up()
+    phone.wait_until_over()
+    assert len(working.running.sandbox.twilio.messages) == 3
+
+
+def _call_log(working: Working, phone: Phone) -> str:
+    return (working.running.calls_dir / f"{phone.call_sid}.jsonl").read_text()

@@ -52,20 +52,31 @@ class AfterCall:
         self._language_model = language_model
         self._default_model = default_model
         self._prices = prices
+        # Calls of this worker that are waited for or looked into: a call may be told of more than once.
+        self._looked_after: set[str] = set()
+        self._sweeping: gevent.Greenlet | None = None
 
     def soon(self, call_sid: str) -> None:
         """Once it is clear that the call is not carried on. Returns at once."""
-        gevent.spawn_later(SETTLE_S, self._finish, call_sid).name = f"{call_sid} after-call"
+        if call_sid not in self._looked_after:
+            self._looked_after.add(call_sid)
+            gevent.spawn_later(SETTLE_S, self._finish, call_sid).name = f"{call_sid} after-call"
 
     def sweep(self) -> None:
-        """The calls that nobody has finished, because their worker has died or they were lost."""
+        """The calls that nobody has finished, because their worker has died or they were lost. Returns at once."""
+        if not self._sweeping:
+            self._sweeping = gevent.spawn(self._sweep)
+            self._sweeping.name = "after-call sweep"
+
+    def _sweep(self) -> None:
         try:
             left = self._records.unfinished()
         except RecordsUnavailable as error:
             _log.warning("calls that nobody has finished cannot be looked for: %s", error)
             return
         for call_sid in left:
-            self._finish(call_sid)
+            if call_sid not in self._looked_after:
+                self._finish(call_sid)
 
     def destination(self, agent: str) -> Destination | None:
         """Where the agent's webhooks go; None when its file has none any more."""
@@ -75,8 +86,12 @@ class AfterCall:
     def _finish(self, call_sid: str) -> None:
         try:
             call = self._records.to_finish(call_sid)
-            agent = self._agents.get(call.agent) if call else None
-            if call is None or agent is None:
+            if call is None:
+                return
+            agent = self._agents.get(call.agent)
+            if agent is None:
+                # Its file is gone, and with it everything that was wanted.
+                self._records.finish(call_sid, call.agent, {}, None)
                 return
             found = self._look_into(call, agent)
             changes = {"summary": found.values.pop("summary", None), "fields": found.values or None}
@@ -89,6 +104,8 @@ class AfterCall:
             _log.warning("%s: cannot be finished yet: %s", call_sid, error)
         except Exception:
             _log.exception("%s: finishing it failed", call_sid)
+        finally:
+            self._looked_after.discard(call_sid)
 
     def _look_into(self, call: CallRecord, agent: Agent) -> Found:
         """The summary, if the agent wants one, beside its fields; nothing where there is nothing to find."""

@@ -104,7 +104,7 @@ class Bookkeeping:
         """What the call would go on from on another stream."""
         conversation: Conversation = self._session.conversation
         return {
-            "past": Past(conversation.turn, tuple(conversation.transcript.entries)).plain(),
+            "past": Past(conversation.turn, tuple(conversation.transcript.entries), conversation.digits).plain(),
             "seconds": self._earlier.seconds + now,
             "meter": self._used(now).as_dict(),
             "parameters": dict(self._earlier.parameters),

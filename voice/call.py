@@ -7,6 +7,8 @@ writes to Twilio's and ElevenLabs' sockets. Every other greenlet does one blocki
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -48,7 +50,8 @@ class Call:
         # Stands in every log line: the client's id, and the call's from the moment it is known.
         self._name = connection.client_id
         self._born = time.monotonic()
-        self._inbox: Queue[ev.Event] = Queue()
+        # Events of a synthesizer stand beside it: when another has taken its place by then, they are no news.
+        self._inbox: Queue[tuple[Synthesizer | None, ev.Event]] = Queue()
         # By job. Replies come and go, so they have a place of their own.
         self._greenlets: dict[str, gevent.Greenlet] = {}
         self._replies = Replies(services.language_model, self._report)
@@ -85,7 +88,7 @@ class Call:
             self._close(refusal)
 
     def _report(self, event: ev.Event) -> None:
-        self._inbox.put(event)
+        self._inbox.put((None, event))
 
     # The start
 
@@ -119,7 +122,7 @@ class Call:
             *numbers,
             self._connection,
             conversation,
-            direction="outbound" if admission.outbound else "inbound",
+            direction="outbound" if earlier.meter.outbound else "inbound",
         )
         registry.start(session)
         self._name, self._conversation = started.call_sid, conversation
@@ -145,7 +148,7 @@ class Call:
             books.meter.add_sms()
 
         self._toolbox = Toolbox(
-            session.agent, session.call_sid, session.caller_number, send_sms, self._sensitive.by_name
+            session.agent, session.call_sid, session.caller_number, send_sms, self._sensitive.by_name, books.meter.sms
         )
 
     def _use_agent(self, agent: Agent) -> None:
@@ -153,7 +156,7 @@ class Call:
         for job, greenlet in self._greenlets.items():
             greenlet.name = f"{self._name} {job}"
         assumed, self._agent = self._agent, agent
-        if (agent.voice, agent.language) != (assumed.voice, assumed.language):
+        if agents.voice(agent) != agents.voice(assumed):
             self._change_voice(agent.voice)
         self._agent_known.set(agent)
 
@@ -166,9 +169,7 @@ class Call:
 
     def _listen_to(self, synthesizer: Synthesizer) -> None:
         def report(event: ev.Event) -> None:
-            # The death throes of one that was replaced are no news.
-            if synthesizer is self._synthesizer:
-                self._report(event)
+            self._inbox.put((synthesizer, event))
 
         self._spawn("speech-reader", read_synthesizer, synthesizer, report)
 
@@ -205,8 +206,9 @@ class Call:
         """What happened next; DeadlinePassed when the deadline did, None when nothing has for a while."""
         wait = KEEP_ALIVE_S if deadline is None else deadline - (time.monotonic() - start)
         try:
-            event: ev.Event = self._inbox.get(timeout=min(max(wait, 0.0), KEEP_ALIVE_S))
-            return event
+            source, event = self._inbox.get(timeout=min(max(wait, 0.0), KEEP_ALIVE_S))
+            stale = source is not None and source is not self._synthesizer
+            return self._next_event(start, deadline) if stale else event
         except Empty:
             return ev.DeadlinePassed() if deadline is not None and wait <= KEEP_ALIVE_S else None
 
@@ -254,7 +256,7 @@ class Call:
                 # Not ended with the call: what it does at the other side is done or not, and it has a time limit.
                 gevent.spawn(self._run_tool, action).name = f"{self._name} tool-{action.name[:40]}"
             case ev.CollectDigits():
-                self._sensitive.collect(action.name, action.sensitive)
+                self._sensitive.collect(action.name, action.sensitive, action.length)
             case ev.RecordTurn():
                 _log.info("%s: %s", self._name, _turn_line(action))
             case ev.RecordDelay():
@@ -329,36 +331,46 @@ class Call:
         caller_reader = self._greenlets.pop("caller-reader", None)
         for greenlet in self._children():
             greenlet.kill(block=False)
-        try:
-            self._transcriber.shutdown()
-            self._synthesizer.shutdown()
-            self._hang_up(caller_reader)
-        finally:
-            self._caller.close(1008 if refusal else 1000, refusal[:100])
+        # Run in the opposite order, each whatever became of those before.
+        with ExitStack() as steps:
+            steps.callback(self._summarize, refusal)
+            steps.callback(self._disconnect)
+            steps.callback(self._keep_end)
             if caller_reader:
-                caller_reader.kill(block=False)
-            if self._books:
-                self._keep_end(self._books)
-            # A call that was ended is not to be resumed; one whose stream broke, or whose greenlet failed, is.
-            over = self._end is not None and self._end.result in ("completed", "failed")
-            registry.disconnect(self._connection, over)
-            self._summarize(refusal)
+                steps.callback(caller_reader.kill, block=False)
+            steps.callback(self._caller.close, 1008 if refusal else 1000, refusal[:100])
+            steps.callback(self._hang_up, caller_reader)
+            steps.callback(self._synthesizer.shutdown)
+            steps.callback(self._transcriber.shutdown)
+
+    def _disconnect(self) -> None:
+        # A call that was ended is not to be resumed; one whose stream broke, or whose greenlet failed, is.
+        over = self._end is not None and self._end.result in ("completed", "failed") and not self._end.transfer_to
+        registry.disconnect(self._connection, over)
 
     def _hang_up(self, caller_reader: gevent.Greenlet | None) -> None:
+        end = self._end
+        if end is None:
+            return
         try:
-            told = self._end is not None and farewell.part(
-                self._services.telephone, self._services.public_url, self._name, self._agent, self._end
-            )
+            told = farewell.part(self._services.telephone, self._services.public_url, self._name, self._agent, end)
             # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
             if told and caller_reader:
                 caller_reader.join(timeout=STREAM_END_WAIT_S)
+        except farewell.Gone:
+            self._end = ev.EndCall("completed", "caller-hung-up")
         except VendorError as error:
-            _log.warning("%s: cannot be ended by REST, closing its stream: %s", self._name, error)
+            _log.warning("%s: %s by REST fails, closing its stream: %s", self._name, farewell.what(end), error)
+            # Twilio asks how to go on, and is told the same then.
+            if end.result == "failed":
+                self._end = replace(end, result="lost")
 
-    def _keep_end(self, books: Bookkeeping) -> None:
+    def _keep_end(self) -> None:
+        if self._books is None:
+            return
         # Without an end of its own it has failed on us: another stream may carry it on.
         end = self._end or ev.EndCall("lost", "error")
-        books.ended(end, time.monotonic() - self._born, self._services.prices)
+        self._books.ended(end, time.monotonic() - self._born, self._services.prices)
 
     def _summarize(self, refusal: str) -> None:
         if refusal:

@@ -13,16 +13,26 @@ _BY_THEMSELVES = frozenset(("caller-hung-up", "stream-lost", "superseded"))
 _log = logging.getLogger("voice.call")
 
 
+class Gone(Exception):
+    """The caller had rung off before a human could be dialed."""
+
+
+def what(end: EndCall) -> str:
+    """What is asked of Twilio, in the log's words."""
+    return f"putting the caller through to {end.transfer_to}" if end.transfer_to else "hanging up"
+
+
 def part(telephone: Telephone, public_url: str, call_sid: str, agent: Agent, end: EndCall) -> bool:
-    """Tell Twilio what becomes of the call; False when there is nothing to tell. Raises VendorError.
+    """Tell Twilio what becomes of the call; False when there is nothing to tell. Raises VendorError, or Gone.
 
     By REST and before the stream is closed: Twilio takes the end of a stream for a reason to resume the call.
     """
     if end.reason in _BY_THEMSELVES or end.result == "handed-over":
         return False
     if target := agent.transfer.to.get(end.transfer_to):
+        if not telephone.follow(call_sid, _transfer(public_url, call_sid, agent, target, end)):
+            raise Gone
         _log.info("%s: the caller is put through to %s", call_sid, end.transfer_to)
-        telephone.follow(call_sid, _transfer(public_url, call_sid, agent, target, end))
     elif end.apologize:
         _log.info("%s: the caller hears the apology in Twilio's voice", call_sid)
         telephone.apologize(call_sid, agent.apology)

@@ -81,7 +81,8 @@ draining = Event()
 # Calls that are over, by the monotonic time of their end: /twilio/resume must not bring them back.
 _over: dict[str, float] = {}
 _OVER_KEPT_S = 600.0
-_MAKE_WAY_S = 3.0
+# Longer than a call that was transferred waits for Twilio to end its stream.
+_MAKE_WAY_S = 6.0
 
 
 def connect() -> Connection:
@@ -144,6 +145,11 @@ def session_of(call_sid: str) -> CallSession | None:
 def live_calls() -> int:
     """Accepted sockets, those that have not said who they are included."""
     return len(client_connections)
+
+
+def unstarted() -> int:
+    """Accepted sockets that have not said who they are."""
+    return sum(connection.state is State.CONNECTING for connection in connections())
 
 
 def describe() -> str:

@@ -111,18 +111,18 @@ def test_a_vendor_beyond_remedy_hands_the_caller_to_the_human() -> None:
 
 def test_the_model_asks_for_keys_and_gets_them_as_the_callers_words() -> None:
     story = calling(Story(digits=(EXTENSION,)), "ask_for_digits", {"name": "extension"}, "Which extension?")
-    assert story.after == [ev.CollectDigits("extension", False), ev.FinishSpeech(2)]
+    assert story.after == [ev.CollectDigits("extension", False, 0), ev.FinishSpeech(2)]
     story.sounds(5.3, 2, "Which extension? ")
     story.heard(6.2, 2, 17)
     for digit in "42":
         story.at(7.0, ev.DigitPressed(digit))
-    assert story.at(7.1, ev.DigitPressed("#")) == [ev.CollectDigits("", False), ev.StartReply(3)]
+    assert story.at(7.1, ev.DigitPressed("#")) == [ev.CollectDigits("", False, 0), ev.StartReply(3)]
     assert story.conversation.transcript.last() == CallerSaid("[keypad extension] 4 2")
 
 
 def test_without_words_of_its_own_the_model_is_asked_to_speak() -> None:
     story = calling(Story(digits=(EXTENSION,)), "ask_for_digits", {"name": "extension"})
-    assert story.after == [ev.CollectDigits("extension", False), ev.StartReply(2)]
+    assert story.after == [ev.CollectDigits("extension", False, 0), ev.StartReply(2)]
     assert story.conversation.transcript.messages()[-1]["content"].startswith('{"status"')
 
 
@@ -132,7 +132,7 @@ def test_the_last_key_of_a_known_length_completes_them() -> None:
     story.heard(6.3, 2, 18)
     for _ in range(3):
         assert story.at(7.0, ev.DigitPressed("•")) == []
-    assert story.at(7.1, ev.DigitPressed("•")) == [ev.CollectDigits("", False), ev.StartReply(3)]
+    assert story.at(7.1, ev.DigitPressed("•")) == [ev.CollectDigits("", False, 0), ev.StartReply(3)]
     assert story.conversation.transcript.last() == CallerSaid(
         "[keypad pin] 4 digits, kept secret: {{pin}} stands for them"
     )

@@ -4,6 +4,7 @@ import socket
 import time
 from pathlib import Path
 
+import gevent
 import pytest
 import requests
 
@@ -31,3 +32,29 @@ def test_half_sent_bodies_do_not_hold_the_server(tmp_path: Path, header: str) ->
             for sock in sockets:
                 sock.close()
         assert "Traceback" not in running.log
+
+
+def test_bodies_that_drip_do_not_hold_the_server(tmp_path: Path) -> None:
+    with Running(tmp_path, MAX_CALLS="1") as running:
+        head = "POST /twilio/voice HTTP/1.1\r\nHost: x\r\nX-Twilio-Signature: eA==\r\nContent-Length: 60000\r\n"
+        head += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        sockets = [socket.create_connection(("127.0.0.1", running.server.port)) for _ in range(_SOCKETS)]
+        try:
+            for sock in sockets:
+                sock.sendall(head.encode())
+            feeder = gevent.spawn(_drip, sockets)
+            assert requests.get(f"{running.server.url}/healthz", timeout=15).ok
+        finally:
+            feeder.kill()
+            for sock in sockets:
+                sock.close()
+
+
+def _drip(sockets: list[socket.socket]) -> None:
+    while True:
+        for sock in sockets:
+            try:
+                sock.sendall(b"a")
+            except OSError:
+                pass
+        gevent.sleep(1)

@@ -28,7 +28,8 @@ class Conversation:
         self.rules = rules
         self.transcript = Transcript(past.entries)
         self._agenda = Agenda()
-        keypad = Keypad(self._agenda)
+        keypad = self._keypad = Keypad(self._agenda)
+        self._past_digits = past.digits
         self._listening = Listening(rules, self._agenda, keypad)
         self._delivery = Delivery(rules, self.transcript, self._agenda, keypad, past.turns)
         # Set once the call is to end, when the turn that says so has been heard.
@@ -37,7 +38,7 @@ class Conversation:
         self._idle_prompts = 0
         self._warns = False
         # Another worker carries the call on from the next pause.
-        self._leaving = False
+        self._started = self._leaving = False
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """The actions to perform, in order. `now` is in seconds since the call's start and never goes back."""
@@ -102,7 +103,15 @@ class Conversation:
             case ev.TranscriberReady() | ev.SynthesizerReady() | ev.TokensUsed():
                 pass
 
+    @property
+    def digits(self) -> str:
+        """The name of those that the caller was asked to type, or nothing."""
+        return self._keypad.wanted
+
     def _greet(self) -> None:
+        self._started = True
+        if asked := next((digits for digits in self.rules.digits if digits.name == self._past_digits), None):
+            self._keypad.want(asked)
         limit = self.rules.max_duration_s
         self._agenda.set(Deadline.DURATION, self._agenda.now + limit)
         if limit > 3 * self.rules.warning_s:
@@ -124,7 +133,9 @@ class Conversation:
                     self._delivery.hold(turn)
                 elif self.rules.barge_in == "on_speech":
                     self._delivery.suspend()
-            case ev.DigitPressed() if turn and not turn.is_firm(self._agenda.now):
+            case ev.DigitPressed() if (
+                (self._listening.typing or self._listening.words) and turn and not turn.is_firm(self._agenda.now)
+            ):
                 self._delivery.suspend()
                 self._delivery.abandon()
             case ev.CallerStoppedSpeaking() if self._delivery.suspended:
@@ -200,7 +211,7 @@ class Conversation:
         elif listening.settled:
             if words := self._take_words():
                 self._delivery.answer(words, True, self._times(self._agenda.now))
-        elif self._leaving and not listening.awaited:
+        elif self._leaving and self._started and not listening.awaited:
             self._end(ev.EndCall("handed-over", "drained"))
         elif listening.awaited and listening.words and self.rules.preemptive != "off":
             self._answer_preemptively()
@@ -295,7 +306,9 @@ class Conversation:
             case Deadline.GOODBYE:
                 self._goodbye_late()
             case Deadline.DRAIN:
-                self._end(ev.EndCall("handed-over", "drained-late"))
+                turn = self._delivery.turn
+                goodbye = self._ending or (turn.ending.end if turn and turn.ending else None)
+                self._end(goodbye or ev.EndCall("handed-over", "drained-late"))
             case _:
                 self._delivery.late(deadline)
 

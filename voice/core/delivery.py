@@ -20,6 +20,9 @@ SENTENCE_WAIT_S = 1.5
 SPEECH_WAIT_S = 1.5
 TOOL_WAIT_S = 1.0
 _TYPE_NOW = '{"status": "the caller can type now; what is typed follows as the caller\'s words"}'
+_AT_ONCE = 8
+"""So many tools of one answer are run."""
+_TOO_MANY = f'{{"error": "not done: at most {_AT_ONCE} calls in one answer"}}'
 _NOT_TRANSFERRED = '{"error": "not transferred: the caller went on speaking"}'
 _STAGES = (
     Deadline.FIRST_TOKEN,
@@ -75,7 +78,7 @@ class Delivery:
         return self.turn
 
     def _ask(self, turn: Turn) -> None:
-        turn.reply_done = turn.answered = False
+        turn.reply_done = turn.answered = turn.owes = False
         caller = "" if turn.confirmed else turn.caller
         tools = turn.rounds < self._rules.tool_rounds
         self._agenda.do(ev.StartReply(turn.number, caller, turn.attempt, tools))
@@ -149,22 +152,30 @@ class Delivery:
         if kept:
             uses = [ToolUsed(call.call_id, call.name, call.arguments) for call in kept]
             self._transcript.tools_called(turn.number, uses, turn.said)
-        for call in turn.calls:
+        for place, call in enumerate(turn.calls):
             if call.call_id not in endings:
-                self._run_tool(turn, call)
+                self._run_tool(turn, call, too_many=place >= _AT_ONCE)
         turn.calls.clear()
         turn.rounds += 1
         if turn.ending:
             self._agenda.within(Deadline.GOODBYE, GOODBYE_WAIT_S)
+        turn.owes = not turn.answered or bool(turn.running)
         if turn.running:
             self._agenda.within(Deadline.TOOL, TOOL_WAIT_S)
-        elif turn.ending or turn.answered:
+        else:
+            self._after_tools(turn)
+
+    def _after_tools(self, turn: Turn) -> None:
+        if turn.ending or not turn.owes:
             self._finish(turn)
         else:
+            turn.attempt = 1
             self._ask(turn)
 
-    def _run_tool(self, turn: Turn, call: ev.ToolCalled) -> None:
-        if digits := digits_wanted(call, self._rules):
+    def _run_tool(self, turn: Turn, call: ev.ToolCalled, too_many: bool) -> None:
+        if too_many:
+            self._transcript.tool_finished(turn.number, call.call_id, _TOO_MANY)
+        elif digits := digits_wanted(call, self._rules):
             self._keypad.want(digits)
             self._transcript.tool_finished(turn.number, call.call_id, _TYPE_NOW)
         else:
@@ -174,16 +185,15 @@ class Delivery:
     def tool_finished(self, event: ev.ToolFinished) -> None:
         """The result is kept, whatever has become of the turn; the model goes on if it is still the same."""
         self._transcript.tool_finished(event.turn, event.call_id, event.result)
+        if self.suspended and self.suspended.number == event.turn:
+            self.suspended.running.discard(event.call_id)
         turn = self._current(event.turn)
         if turn and event.call_id in turn.running:
             turn.running.discard(event.call_id)
             if not turn.running:
                 self._agenda.drop(Deadline.TOOL)
-                if turn.ending:
-                    self._finish(turn)
-                    self._advance(turn)
-                else:
-                    self._ask(turn)
+                self._after_tools(turn)
+                self._advance(turn)
 
     # A turn goes on: its sound
 
@@ -256,8 +266,6 @@ class Delivery:
             self._agenda.do(ev.ClearPlayout())
         turn.broken_off = not turn.spoken
         turn.reply_done = turn.closed = turn.speech_done = True
-        turn.calls.clear()
-        turn.running.clear()
         turn.playout.rewind(self._agenda.now)
         self.turn, self.suspended = None, turn
         self._agenda.drop(*_STAGES, Deadline.WORDS)
@@ -269,6 +277,15 @@ class Delivery:
         self.turn = turn
         self._agenda.drop(Deadline.WORDS)
         self._agenda.do(ev.RecordDelay(turn.number, "words", "went on after a false interruption"))
+        if turn.calls or turn.owes:
+            # More is to be said: what was let go of is taken up again.
+            turn.closed = False
+        if turn.calls:
+            self._run_tools(turn)
+        elif turn.running:
+            self._agenda.within(Deadline.TOOL, TOOL_WAIT_S)
+        elif turn.owes:
+            self._after_tools(turn)
         self._advance(turn)
 
     def abandon(self) -> None:
@@ -367,7 +384,7 @@ class Delivery:
 
     def model_failed(self, turn: Turn, refused: bool = False) -> None:
         """Once more if nothing of the answer has been used; otherwise it is beyond remedy."""
-        if not refused and turn.attempt == 1 and turn.times.first_sentence is None and not turn.rounds:
+        if not refused and turn.attempt == 1 and not turn.answered:
             self._ask_again(turn, "language model")
         else:
             self.failed = "language model"

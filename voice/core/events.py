@@ -289,6 +289,8 @@ class CollectDigits:
     name: str
     """What they are; empty when nothing is asked for any more."""
     sensitive: bool
+    length: int
+    """How many they are; 0 when nobody knows."""
 
 
 @dataclass(frozen=True)

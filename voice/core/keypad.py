@@ -6,6 +6,8 @@ from voice.core.rules import Digits
 
 PAUSE_S = 3.0
 """Digits belong together when less than this is between them; # ends them at once."""
+SENSITIVE_PAUSE_S = 8.0
+"""The same for sensitive ones without a length: what comes later would be seen."""
 _LONGEST = 64
 
 
@@ -19,7 +21,7 @@ class Keypad:
     def want(self, digits: Digits) -> None:
         self._wanted, self._pressed = digits, ""
         self._agenda.drop(Deadline.KEYPAD)
-        self._agenda.do(CollectDigits(digits.name, digits.sensitive))
+        self._agenda.do(CollectDigits(digits.name, digits.sensitive, digits.length or 0))
 
     def press(self, digit: str) -> str:
         """The words of a complete entry, otherwise nothing."""
@@ -27,24 +29,35 @@ class Keypad:
             return self.complete()
         if len(self._pressed) < _LONGEST:
             self._pressed += digit
-        if self._wanted and len(self._pressed) == self._wanted.length:
+        wanted = self._wanted
+        if wanted and len(self._pressed) == wanted.length:
             return self.complete()
-        self._agenda.set(Deadline.KEYPAD, self._agenda.now + PAUSE_S)
+        pause_s = SENSITIVE_PAUSE_S if wanted and wanted.sensitive and not wanted.length else PAUSE_S
+        self._agenda.set(Deadline.KEYPAD, self._agenda.now + pause_s)
         return ""
 
     def complete(self) -> str:
-        """Take what was pressed; empty when nothing was."""
+        """Take what was pressed; empty when nothing was. Too few of a known length are asked for anew."""
         self._agenda.drop(Deadline.KEYPAD)
         pressed, self._pressed = self._pressed, ""
+        wanted = self._wanted
         if not pressed:
             return ""
-        wanted, self._wanted = self._wanted, None
+        if wanted and wanted.length and len(pressed) < wanted.length:
+            self.want(wanted)
+            return f"[keypad {wanted.name}] only {len(pressed)} of {wanted.length} digits: they have to be typed again"
+        self._wanted = None
         if not wanted:
             return f"[keypad] {' '.join(pressed)}"
-        self._agenda.do(CollectDigits("", False))
+        self._agenda.do(CollectDigits("", False, 0))
         if wanted.sensitive:
             return f"[keypad {wanted.name}] {len(pressed)} digits, kept secret: {{{{{wanted.name}}}}} stands for them"
         return f"[keypad {wanted.name}] {' '.join(pressed)}"
+
+    @property
+    def wanted(self) -> str:
+        """The name of what is asked for, or nothing."""
+        return self._wanted.name if self._wanted else ""
 
     @property
     def typing(self) -> bool:

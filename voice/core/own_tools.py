@@ -12,7 +12,6 @@ from voice.core.rules import Digits, Rules
 HANG_UP = "hang_up"
 TRANSFER = "transfer_call"
 ASK_FOR_DIGITS = "ask_for_digits"
-OWN = frozenset((HANG_UP, TRANSFER, ASK_FOR_DIGITS))
 _LONGEST_SUMMARY = 600
 
 
@@ -30,7 +29,9 @@ def ending(call: ToolCalled, rules: Rules) -> Ending | None:
         return Ending(call.call_id, EndCall("completed", "agent-hung-up"))
     arguments = _arguments(call.arguments)
     if call.name == TRANSFER and arguments.get("to") in rules.transfers:
-        summary = " ".join(str(arguments.get("summary") or "").split())[:_LONGEST_SUMMARY]
+        # JSON can hold half a character, which nobody could write down.
+        written = str(arguments.get("summary") or "").encode("utf-8", "replace").decode()
+        summary = " ".join(written.split())[:_LONGEST_SUMMARY]
         target = str(arguments["to"])
         return Ending(call.call_id, EndCall("transferred", "transferred", transfer_to=target, summary=summary))
     return None

@@ -45,16 +45,18 @@ class Past:
 
     turns: int = 0
     entries: tuple[Entry, ...] = ()
+    digits: str = ""
+    """The name of those that the caller was asked to type."""
 
     def plain(self) -> dict[str, Any]:
         entries = [{type(entry).__name__: asdict(entry)} for entry in self.entries]
-        return {"turns": self.turns, "entries": entries}
+        return {"turns": self.turns, "entries": entries, "digits": self.digits}
 
     @classmethod
     def read(cls, plain: dict[str, Any]) -> "Past":
         """Raises ValueError for what `plain` did not make."""
         try:
-            return cls(int(plain["turns"]), tuple(_entry(one) for one in plain["entries"]))
+            return cls(int(plain["turns"]), tuple(map(_entry, plain["entries"])), str(plain.get("digits", "")))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no past of a call: {error!r}") from error
 
@@ -66,7 +68,7 @@ class Past:
             if found := next((use for use in uses if use.name == name), None):
                 transcript.tool_finished(entry.turn, found.call_id, result)  # type: ignore[union-attr]
                 break
-        return Past(self.turns, tuple(transcript.entries))
+        return replace(self, entries=tuple(transcript.entries))
 
 
 class Transcript:

@@ -46,6 +46,8 @@ class Turn:
     """Called in the present answer of the model, not run yet."""
     running: set[str] = field(default_factory=set)
     """Ids of the tools at work."""
+    owes: bool = False
+    """Tools have run, or are running, for an answer that is still to come."""
     rounds: int = 0
     """How often the model has called tools."""
 
@@ -56,10 +58,11 @@ class Turn:
 
     def is_firm(self, now: float) -> bool:
         """The caller's speech does not stop it now: all of it is firm, or the sentence that is heard or about to be."""
-        if self.firm or not self.firm_spans:
+        # One that is held has not begun: whether it will is still to be decided.
+        if self.firm or self.held or not self.confirmed or not self.firm_spans:
             return self.firm
         heard = self.playout.heard_letters(now, self.said)
-        return self.confirmed and any(start <= heard + 1 and heard < end for start, end in self.firm_spans)
+        return any(start <= heard + 1 and heard < end for start, end in self.firm_spans)
 
     def reached(self, stage: str, now: float) -> None:
         """Note the first time that a stage of `TurnTimes` was reached."""

@@ -144,9 +144,11 @@ def _engine(url: str) -> Engine:
     parts = make_url(url)
     if parts.get_backend_name() == "sqlite":
         # Its own handling of transactions begins them too late: see _transaction.
-        return create_engine(parts, poolclass=NullPool, connect_args={"timeout": _LOCK_S, "isolation_level": None})
+        return create_engine(
+            parts, poolclass=NullPool, connect_args={"timeout": _LOCK_S, "isolation_level": None}, hide_parameters=True
+        )
     parts = parts.set(drivername="postgresql+psycopg")
-    return create_engine(parts, poolclass=NullPool, connect_args=_POSTGRESQL_ARGUMENTS)
+    return create_engine(parts, poolclass=NullPool, connect_args=_POSTGRESQL_ARGUMENTS, hide_parameters=True)
 
 
 def _connect(engine: Engine) -> Connection:

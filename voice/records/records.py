@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -182,6 +182,14 @@ class Records:
         """Before the call is placed; again, with its call_sid, once Twilio has taken it."""
         parameters = _text(outbound.parameters)
         self.write(partial(statements.outbound_placed, placed=outbound, parameters=parameters, at=self.clock()))
+
+    def outbound_within(self, outbound: Outbound, limits: Sequence[tuple[float, int]]) -> int | None:
+        """Place it unless one of `limits`, each seconds and the most in them, is reached: the index of that one."""
+        parameters = _text(outbound.parameters)
+        work = partial(
+            statements.outbound_within, placed=outbound, parameters=parameters, at=self.clock(), limits=limits
+        )
+        return self.write(work)
 
     def outbound(self, outbound_id: str) -> Outbound | None:
         return self.read(partial(queries.outbound_call, outbound_id=outbound_id))

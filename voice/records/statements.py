@@ -4,6 +4,7 @@ Those of a call answer False when nothing was written: the call is not there, or
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -71,6 +72,10 @@ def call_ended(
         "cost": by_vendor,
         "cost_usd": round(by_vendor["total"] if "total" in by_vendor else sum(by_vendor.values()), 6),
     }
+    # What a human and the caller speak of is not over because the stream to us is.
+    mere_stop = values["reason"] == "caller-hung-up"
+    if mere_stop and connection.execute(_transferred(call_sid)).first():
+        values |= {"result": "transferred", "reason": "operator-transferred"}
     if if_open:
         still_open = _of_call(call_sid).where(calls.c.ended_at.is_(None))
         connection.execute(still_open.values(values))
@@ -134,6 +139,19 @@ def finish(
     return True
 
 
+def outbound_within(
+    connection: Connection, placed: Outbound, parameters: str, at: float, limits: Sequence[tuple[float, int]]
+) -> int | None:
+    """Count and place in one: nobody else is counted in between."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE outbound IN EXCLUSIVE MODE")
+    for place, (within_s, most) in enumerate(limits):
+        if queries.outbound_count(connection, at - within_s, None) >= most:
+            return place
+    outbound_placed(connection, placed, parameters, at)
+    return None
+
+
 def outbound_placed(connection: Connection, placed: Outbound, parameters: str, at: float) -> None:
     """Again with the same id: its call_sid is known by now."""
     values = {
@@ -162,8 +180,11 @@ def delete_older(connection: Connection, before: float) -> int:
 
 
 def _delete(connection: Connection, call_sids: list[str]) -> int:
-    for table in (turns, events, outbox, outbound):
+    for table in (turns, events, outbox):
         connection.execute(delete(table).where(table.c.call_sid.in_(call_sids)))
+    # That it was placed still counts against the limits.
+    emptied = update(outbound).where(outbound.c.call_sid.in_(call_sids))
+    connection.execute(emptied.values(to="", parameters={}, call_sid=None))
     return connection.execute(delete(calls).where(calls.c.call_sid.in_(call_sids))).rowcount
 
 
@@ -174,6 +195,10 @@ def _update_own(connection: Connection, call_sid: str, fence: int, values: dict[
 
 def _of_call(call_sid: str) -> Any:
     return update(calls).where(calls.c.call_sid == call_sid)
+
+
+def _transferred(call_sid: str) -> Any:
+    return select(calls.c.call_sid).where(calls.c.call_sid == call_sid, calls.c.result == "transferred")
 
 
 def _is_there(connection: Connection, call_sid: str) -> bool:

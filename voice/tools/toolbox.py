@@ -60,6 +60,7 @@ class Toolbox:
         caller_number: str,
         send_sms: Callable[[str, str], None] | None,
         secrets: Mapping[str, str],
+        sms_sent: int = 0,
     ) -> None:
         """`send_sms(to, text)` raises VendorError; None where no message can be sent.
 
@@ -71,7 +72,8 @@ class Toolbox:
         self._caller_number = caller_number
         self._send_sms = send_sms
         self._secrets = secrets
-        self._sms_sent = 0
+        # On earlier streams of the same call, too.
+        self._sms_sent = sms_sent
         self._definitions = [each for each in definitions(agent) if send_sms or each["function"]["name"] != SEND_SMS]
         self._parameters = {each["function"]["name"]: each["function"]["parameters"] for each in self._definitions}
 

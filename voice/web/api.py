@@ -68,15 +68,14 @@ class Api:
         parameters = _parameters(body, agent)
         if self._phone_number is None:
             _refuse(400, "no_caller_id", "TWILIO_PHONE_NUMBER is not set: there is no number to call from")
-        if not self._limits.allow(to):
+        if to == self._phone_number or not self._limits.allow(to):
             _refuse(403, "number_not_allowed", f"{to} may not be called: see OUTBOUND_PREFIXES")
-        if exceeded := self._limits.exceeded(self._services.records):
-            _log.error("a call to %s is not placed: the limit of %s is reached", to, exceeded)
-            _refuse(429, "too_many_calls", f"the limit of {exceeded} is reached")
         placed = Outbound(secrets.token_hex(16), to, agent.name, parameters)
         records = self._services.records
         # Before Twilio knows of it: whoever answers at once must find it.
-        records.outbound_placed(placed)
+        if reached := self._limits.place(records, placed):
+            _log.error("a call to %s is not placed: the limit of %s is reached", to, reached)
+            _refuse(429, "too_many_calls", f"the limit of {reached} is reached")
         call_sid = self._dial(placed)
         records.outbound_placed(Outbound(placed.id, to, agent.name, parameters, call_sid))
         return jsonify(call_sid=call_sid, to=to, agent=agent.name, status="queued"), 201
@@ -132,6 +131,8 @@ class Api:
         if unknown := next((name for name in asked if name not in _QUERY), None):
             near = suggestion(unknown[:100], _QUERY)
             _refuse(400, "unknown_query", f"{unknown[:100]!r} is not asked for{near}; there are {', '.join(_QUERY)}")
+        if any("\0" in value for value in asked.values()):
+            _refuse(400, "invalid_query", "a query cannot hold NUL")
         limit = asked.get("limit", "50")
         if not limit.isdecimal() or not 1 <= int(limit) <= _MOST_LISTED:
             _refuse(400, "invalid_limit", f"limit has to be a whole number from 1 to {_MOST_LISTED}")
@@ -158,7 +159,8 @@ class Api:
 
     def _delete(self, call_sid: str) -> tuple[str, int]:
         """All that is kept of a call that is over: record, turns, events, webhooks that wait, its log."""
-        if registry.session_of(_sid(call_sid)):
+        kept = self._services.records.call(_sid(call_sid))
+        if registry.session_of(call_sid) or (kept and kept.ended_at is None):
             _refuse(409, "call_is_live", f"{call_sid} is live: hang it up first")
         log = self._services.call_log_dir / f"{call_sid}.jsonl"
         if not self._services.records.delete_call(call_sid) and not log.exists():
@@ -188,6 +190,8 @@ class Api:
             session.connection.request_transfer(to)
         else:
             document = farewell.transfer(self._services.public_url, agent, agent.transfer.to[to])
+            # Before the stream stops: to the worker that holds the call this looks as if the caller had rung off.
+            self._services.records.call_updated(call_sid, result="transferred", reason="operator-transferred")
             self._tell_twilio(lambda: self._services.telephone.follow(call_sid, document))
         return jsonify(call_sid=call_sid, status="transferring", to=to)
 
@@ -232,7 +236,10 @@ def _sid(call_sid: str) -> str:
 def _body(*known: str) -> Mapping[str, Any]:
     if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
         abort(413)
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        body = None
     if not isinstance(body, dict):
         _refuse(400, "invalid_json", "the body has to be a JSON object, its Content-Type application/json")
     for name in body:

@@ -1,6 +1,7 @@
 """Twilio's doors: the webhooks of a call, and its stream. Everything here is signed by Twilio or answered with 403."""
 
 import logging
+import re
 from collections.abc import Callable
 
 from flask import Blueprint, Response, request
@@ -12,7 +13,7 @@ from voice import farewell, registry
 from voice.after_call import AfterCall
 from voice.call import Call
 from voice.errors import RecordsUnavailable, VendorError
-from voice.records.entries import CallEnded
+from voice.records.entries import CallEnded, CallRecord
 from voice.services import Admission, Opening, Services
 from voice.web.shown import shown
 from voice.web.signed import STREAM, only_twilio
@@ -25,7 +26,11 @@ BUSY = "All our lines are busy at the moment. Please call again in a few minutes
 MOST_TRIES = 3
 """So often in a row a call is carried on without that its caller gets an answer; then it is given up."""
 _ELSEWHERE_S = 2
+MOST_UNSTARTED = 50
+"""Streams that have not said which call they are for."""
 OVER = frozenset(("completed", "busy", "failed", "no-answer", "canceled"))
+
+_OUTBOUND = re.compile(r"[0-9a-f]{32}")
 
 _log = logging.getLogger("voice.web")
 
@@ -71,10 +76,12 @@ class TwilioDoors:
         call_sid = request.form.get("CallSid", "")
         if registry.draining.is_set():
             return self._elsewhere()
+        if registry.is_over(call_sid):
+            return _answer(twiml.hang_up())
         if registry.live_calls() >= self._max_calls:
             _log.warning("%s: refused, %d calls are live", shown(call_sid), registry.live_calls())
             return _answer(twiml.apology(BUSY))
-        outbound = request.args.get("outbound", "")
+        outbound = _outbound()
         agent = self._agent(outbound)
         caller, called = _numbers()
         what = "%s: answered by %s, called from %s, agent %s" if outbound else "%s: from %s to %s, agent %s"
@@ -112,23 +119,36 @@ class TwilioDoors:
         call_sid = request.form.get("CallSid", "")
         if registry.draining.is_set():
             return self._elsewhere()
-        if registry.is_over(call_sid):
-            return _answer(twiml.hang_up())
+        unknown = False
         try:
             kept = self._services.records.call(call_sid)
         except RecordsUnavailable as error:
             _log.error("%s: its stream was lost, and its records cannot be had: %s", shown(call_sid), error)
-            kept = None
+            kept, unknown = None, True
         agent = self._agent_of(kept.agent if kept else "")
-        if kept and kept.ended_at and kept.result in ("completed", "failed"):
+        # What this worker remembers counts only without a record: another one may have carried the call on since.
+        if registry.is_over(call_sid) if kept is None else kept.ended_at and kept.result in ("completed", "failed"):
             return _answer(twiml.hang_up())
         turns = sum(1 for turn in kept.turns if turn.caller) if kept else 0
         tries = 1 if turns > _number("turns") else _number("tries") + 1
         if tries > MOST_TRIES or registry.live_calls() >= self._max_calls:
             _log.error("%s: its stream was lost, try %d: given up", shown(call_sid), tries)
             return _answer(farewell.to_human(self._services.public_url, agent))
-        opening: Opening = "greeting" if kept is None else "continued" if kept.reason == "drained" else "resumed"
-        _log.warning("%s: its stream was lost, try %d: %s", shown(call_sid), tries, opening)
+        if kept and kept.reason and kept.reason.endswith("-failed"):
+            _log.error("%s: a vendor has failed it, and Twilio did not take it off us: now it can", shown(call_sid))
+            return _answer(farewell.to_human(self._services.public_url, agent))
+        opening = _opening(kept, unknown, agent)
+        if opening is None:
+            return _answer(twiml.hang_up())
+        planned = opening == "continued"
+        _log.log(
+            logging.INFO if planned else logging.WARNING,
+            "%s: %s, try %d: %s",
+            shown(call_sid),
+            "handed over" if planned else "its stream was lost",
+            tries,
+            opening,
+        )
         return self._connect(agent, opening, tries=tries, turns=turns)
 
     def _transfer(self) -> Response:
@@ -163,7 +183,7 @@ class TwilioDoors:
         self._services.records.call_updated(call_sid, answered_by=answered_by[:40])
         if not answered_by.startswith(("machine", "fax")):
             return Response(status=204)
-        outbound = request.args.get("outbound", "")
+        outbound = _outbound()
         agent = self._agent(outbound)
         _log.info("%s: a machine has answered (%s)", shown(call_sid), shown(answered_by))
         try:
@@ -231,6 +251,9 @@ class TwilioDoors:
         if registry.live_calls() >= self._max_calls:
             stream.close(1013, "too many calls")
             return
+        if registry.unstarted() >= MOST_UNSTARTED:
+            stream.close(1013, "too many streams that have not begun")
+            return
         connection = registry.connect()
         _log.info("%s: stream accepted", connection.client_id)
         call = Call(Caller(stream, connection.client_id), connection, self._services)
@@ -243,6 +266,24 @@ def _numbers() -> tuple[str, str]:
     """The other end's number and ours, whoever has called whom."""
     from_, to = request.form.get("From", ""), request.form.get("To", "")
     return (to, from_) if request.form.get("Direction", "").startswith("outbound") else (from_, to)
+
+
+def _opening(kept: CallRecord | None, unknown: bool, agent: Agent) -> Opening | None:
+    """How a call goes on that has lost its stream; None: not at all."""
+    if kept is None:
+        # Never begun, or nobody can tell at the moment.
+        return "resumed" if unknown else "greeting"
+    if (kept.answered_by or "").startswith("machine"):
+        return "message" if agent.outbound.voicemail else None
+    if kept.result == "transferred":
+        return "transfer_failed"
+    return "continued" if kept.reason == "drained" and kept.turns else "resumed"
+
+
+def _outbound() -> str:
+    """The id of a call that we have placed, empty otherwise."""
+    given = request.args.get("outbound", "")
+    return given if _OUTBOUND.fullmatch(given) else ""
 
 
 def _number(name: str) -> int:

@@ -4,6 +4,7 @@ Sources: Twilio docs "Call resource", "Message resource", "Answering Machine Det
 twilio 9.13.0.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ REST_TIMEOUT_S = 10
 # 20404: no such call; 21220: not in progress. Somebody who has gone need not be hung up.
 _GONE = (20404, 21220)
 _SHOWN = 300
+_CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")
 
 
 class Telephone:
@@ -49,9 +51,10 @@ class Telephone:
         """Have Twilio's own voice say `text` and hang up: for when ours cannot. Raises as `hang_up`."""
         self._update(call_sid, twiml=twiml.apology(text))
 
-    def follow(self, call_sid: str, document: str) -> None:
-        """Have the call go on with this TwiML instead of its stream, at most 4000 characters. Raises as `hang_up`."""
-        self._update(call_sid, twiml=document)
+    def follow(self, call_sid: str, document: str) -> bool:
+        """Have the call go on with this TwiML instead of its stream, at most 4000 characters. False when the call is
+        over already. Raises as `hang_up`."""
+        return self._update(call_sid, twiml=document)
 
     def place(self, call: "OutboundCall") -> str:
         """Have Twilio dial; the call's sid. More than one a second wait at Twilio. Raises as `hang_up`."""
@@ -80,12 +83,16 @@ class Telephone:
         with _translated():
             self._client.messages.create(to=to, from_=from_, body=text)
 
-    def _update(self, call_sid: str, **what: str) -> None:
+    def _update(self, call_sid: str, **what: str) -> bool:
+        if not _CALL_SID.fullmatch(call_sid):
+            # It becomes a part of an address.
+            raise VendorRefused("telephone", f"{ascii(call_sid[:40])} is no call")
         try:
             with _translated():
                 self._client.calls(call_sid).update(**what)
         except _Gone:
-            pass
+            return False
+        return True
 
 
 class _Gone(VendorRefused):
@@ -137,6 +144,3 @@ class _Rebased(TwilioHttpClient):  # type: ignore[misc]
         parts = urlsplit(url)
         rebased = urlunsplit((self._base.scheme, self._base.netloc, parts.path, parts.query, ""))
         return super().request(method, rebased, *args, **kwargs)
-
-
-# TwiML
