@@ -69,7 +69,8 @@ def test_greeting_three_turns_a_barge_in_and_goodbye(calls: Running, phone: Phon
         "Goodbye",
     ]
     cut = history[4][1]
-    assert cut.startswith("You said: Tell me a very") and "about the sea" not in cut
+    # To the word, give or take one.
+    assert cut.startswith("You said: Tell me a") and "about the sea" not in cut
     assert cut in heard, "the history holds words that were not heard"
     replayed = calls.replayed(phone.call_sid)
     assert replayed.events > 50 and replayed.differences == []

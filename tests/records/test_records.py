@@ -13,7 +13,7 @@ from tests.records.conftest import Clock
 from tests.records.stories import AT, SID, ended, started, turn, written
 from voice.records.entries import CallRecord, Noted, Outbound, Turn
 from voice.records.records import Records
-from voice.records.schema import outbox
+from voice.records.schema import outbound, outbox
 
 
 def test_a_call_comes_back_as_it_was(records: Records, clock: Clock) -> None:
@@ -235,13 +235,16 @@ def test_a_deleted_call_is_gone_and_stays_gone(records: Records) -> None:
     everything_of(records, "CA2")
     assert rows(records) == dict.fromkeys(("calls", "turns", "events", "outbox", "outbound"), 2)
     assert records.delete_call(SID) is True
-    assert rows(records) == dict.fromkeys(("calls", "turns", "events", "outbox", "outbound"), 1)
+    # That a call was placed still counts against the limits; nothing else of it is left.
+    assert rows(records) == dict.fromkeys(("calls", "turns", "events", "outbox"), 1) | {"outbound": 2}
+    placed = records.read(lambda connection: connection.execute(select(outbound.c.to, outbound.c.parameters)).all())
+    assert sorted(placed)[0] == ("", {})
     records.turn_finished(SID, turn(2), {})
     records.noted(SID, "tool", {})
     records.post(SID, "receptionist", {})
     records.call_updated(SID, summary="my secret")
     records.call_ended(SID, ended())
-    assert rows(records) == dict.fromkeys(("calls", "turns", "events", "outbox", "outbound"), 1)
+    assert rows(records) == dict.fromkeys(("calls", "turns", "events", "outbox"), 1) | {"outbound": 2}
     assert records.call(SID) is None
 
 

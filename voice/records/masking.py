@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-_GAP = r"[\s\u00a0.,;/\u2013\u2014-]{0,3}"
+_GAP = r"[ \t\u00a0.,;/\u2013\u2014-]{0,3}"
 # A telephone number begins with +, an id has letters around its digits.
 _RUN = re.compile(rf"(?<![\w+])\d(?:{_GAP}\d){{12,}}(?!\w)")
 _GROUP = re.compile(r"\d+")
