@@ -9,7 +9,8 @@ from voice.core.transcript import CallerSaid, Past
 PIN = Digits("pin", 4, sensitive=True)
 
 
-def test_a_hash_behind_the_last_digit_does_not_take_the_answer_away() -> None:
+def asked_for_pin() -> Story:
+    """The agent has asked for the PIN, at 6.2 s."""
     story = Story(digits=(PIN,))
     story.asks(3.0, "My account.")
     story.at(5.1, ev.SentenceReady(2, "Type your code."))
@@ -17,6 +18,11 @@ def test_a_hash_behind_the_last_digit_does_not_take_the_answer_away() -> None:
     story.at(5.2, ev.ReplyFinished(2))
     story.sounds(5.3, 2, "Type your code. ")
     story.heard(6.2, 2, 16)
+    return story
+
+
+def test_a_hash_behind_the_last_digit_does_not_take_the_answer_away() -> None:
+    story = asked_for_pin()
     for n in range(4):
         story.at(7.0 + n / 4, ev.DigitPressed("•"))
     assert kinds(story.after)[-1] == "StartReply"
@@ -92,13 +98,7 @@ def test_the_model_fails_behind_a_tool() -> None:
 
 
 def test_too_few_keys_are_asked_for_again_and_stay_hidden() -> None:
-    story = Story(digits=(PIN,))
-    story.asks(3.0, "My account.")
-    story.at(5.1, ev.SentenceReady(2, "Type your code."))
-    story.at(5.1, ev.ToolCalled(2, "c", "ask_for_digits", '{"name": "pin"}'))
-    story.at(5.2, ev.ReplyFinished(2))
-    story.sounds(5.3, 2, "Type your code. ")
-    story.heard(6.2, 2, 16)
+    story = asked_for_pin()
     story.at(7.0, ev.DigitPressed("•"))
     assert story.passes()[0] == ev.CollectDigits("pin", True, 4)
     last = story.conversation.transcript.entries[-1]
