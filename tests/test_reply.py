@@ -9,7 +9,7 @@ import pytest
 
 from tests.wires.peers import read_request, tcp_server, until
 from voice.core import events as ev
-from voice.reply import Reply
+from voice.reply import Replies, Reply
 from voice.sandbox import faults
 from voice.sandbox.demo_script import Answer, ToolCall
 from voice.sandbox.stand_ins import Sandbox
@@ -130,6 +130,17 @@ def test_a_killed_reply_reports_nothing_more_and_hangs_up_on_the_model(sandbox: 
     greenlet.kill()
     until(lambda: sandbox.xai.requests[0].cancelled, "the end of the request")
     assert events == WHOLE[:2] and len(sandbox.xai.requests) == 1
+
+
+def test_what_had_come_of_a_cancelled_reply_is_counted(sandbox: Sandbox) -> None:
+    sandbox.xai.faults.append(faults.StallAfter(5))
+    events: list[Any] = []
+    replies = Replies(model_at(sandbox), events.append)
+    replies.start("CA1", 7, REQUEST, {})
+    until(lambda: len(events) == 2, "the first sentence")
+    until(lambda: sandbox.xai.requests[0].tokens_sent == 5, "five tokens")
+    until(lambda: replies._running[7][0].pieces == 5, "they have come")
+    assert replies.cancel(7) == 5 and replies.cancel(7) == 0
 
 
 def test_what_the_model_writes_is_made_speakable(sandbox: Sandbox) -> None:

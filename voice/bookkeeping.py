@@ -66,6 +66,10 @@ class Bookkeeping:
     def synthesized(self, characters: int) -> None:
         self.meter.add_characters(self._models.synthesizer, characters)
 
+    def broken_off(self, tokens: int) -> None:
+        """So much had come of an answer that was cancelled."""
+        self.meter.add_waste(tokens=tokens)
+
     def ended(self, end: ev.EndCall, seconds: float, prices: Prices) -> None:
         """The stream is over, and with it the call unless somebody carries it on."""
         self._log.close()

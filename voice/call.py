@@ -249,7 +249,9 @@ class Call:
             case ev.StartReply():
                 self._start_reply(action, conversation)
             case ev.CancelReply():
-                self._replies.cancel(action.turn)
+                tokens = self._replies.cancel(action.turn)
+                if self._books:
+                    self._books.broken_off(tokens)
             case ev.FlushReply():
                 self._replies.flush(action.turn)
             case ev.RunTool():

@@ -33,6 +33,8 @@ class Reply:
         self._model = model
         self._report = report
         self._sentences = Sentences()
+        self.pieces = 0
+        """Of text that have come: the service sends each token as one."""
 
     def run(self) -> None:
         """Stream the answer into `report`; failure is an event too. Whether to ask again, the conversation says."""
@@ -49,6 +51,7 @@ class Reply:
                 if isinstance(part, ToolCall):
                     self._report(ev.ToolCalled(self._turn, part.call_id, part.name, part.arguments))
                 else:
+                    self.pieces += 1
                     self._report_sentences(self._sentences.feed(part.text))
         except VendorError as error:
             refused = isinstance(error, VendorRefused)
@@ -99,10 +102,13 @@ class Replies:
             if self._running.get(turn, (None,))[0] is reply:
                 del self._running[turn]
 
-    def cancel(self, turn: int) -> None:
-        if turn in self._running:
-            _, greenlet = self._running.pop(turn)
-            greenlet.kill(block=False)
+    def cancel(self, turn: int) -> int:
+        """How many tokens had come of it; what it used in all is never told."""
+        if turn not in self._running:
+            return 0
+        reply, greenlet = self._running.pop(turn)
+        greenlet.kill(block=False)
+        return reply.pieces
 
     def flush(self, turn: int) -> None:
         """Take what stands of a sentence as one."""

@@ -21,7 +21,8 @@ class Meter:
     characters: dict[str, int] = field(default_factory=dict)
     """Given to the synthesizer, by its model."""
     tokens_wasted: int = 0
-    """Of those above: what went into answers that nobody heard."""
+    """Answers that nobody heard, and what had come of answers that were broken off. Of the latter the language model
+    tells no usage: they are not in those above."""
     characters_wasted: int = 0
     sms: int = 0
     amd: int = 0
