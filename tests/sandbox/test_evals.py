@@ -287,8 +287,9 @@ def test_words_in_the_history_that_were_not_heard() -> None:
 
 def test_words_heard_that_are_not_in_the_history() -> None:
     verdict = judge(_with(_good(), 4, _record(2, "Tell me all.", "You", cut=True)))
-    assert verdict.words_not_in_history == 2
-    assert "2 words heard but not in the history: tell m" in verdict.faults
+    # One may fall into the cut, and the "m" on which it fell is no word.
+    assert verdict.words_not_in_history == 1
+    assert "1 words heard but not in the history: tell" in verdict.faults
 
 
 def test_a_turn_without_a_record_is_not_in_the_history() -> None:

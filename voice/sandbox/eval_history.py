@@ -40,12 +40,23 @@ def history(seen: Seen) -> tuple[list[str] | None, list[str] | None]:
     for turn in sorted(turns):
         record = seen.record(turn) or Record(turn, "", "", False)
         stops = sum(1 for sound in seen.sounds if sound.turn == turn) - 1 + record.cut
-        more, less = _difference(words(record.agent), words(seen.heard(turn) or ""))
+        heard = words(seen.heard(turn) or "")
+        if record.cut:
+            heard = _without_fragment(heard, words(seen.texts.get(turn, "")))
+        more, less = _difference(words(record.agent), heard)
         # In each place where the sound was cut one word may be heard in part.
         not_heard += more[max(0, stops) :]
         not_in_history += less[max(0, stops) :]
     forgotten, invented = _memory(seen)
     return not_heard + invented, not_in_history + forgotten
+
+
+def _without_fragment(heard: list[str], said: list[str]) -> list[str]:
+    """The first sounds of a word, on which the cut fell, are no word that anybody has heard."""
+    if not 0 < len(heard) <= len(said):
+        return heard
+    last, whole = heard[-1], said[len(heard) - 1]
+    return heard[:-1] if last != whole and whole.startswith(last) else heard
 
 
 def _memory(seen: Seen) -> tuple[list[str], list[str]]:
