@@ -9,6 +9,7 @@ from config.prices import Prices
 from voice.call_log import CallLog
 from voice.core import events as ev
 from voice.core.conversation import Conversation
+from voice.core.notes import Notes
 from voice.core.transcript import Past
 from voice.records.entries import CallEnded, CallStarted, Turn
 from voice.records.records import Records
@@ -32,6 +33,7 @@ class Bookkeeping:
         self._log = log
         self._earlier = earlier
         self._models = models
+        self._notes = Notes()
         self.meter = earlier.meter
         # The model that was asked for each turn, and the tokens of a turn that may yet be thrown away.
         self._asked: dict[int, str] = {}
@@ -48,14 +50,16 @@ class Bookkeeping:
             ),
             earlier.fence,
         )
+        if earlier.fence:
+            self._note("resumed", {"turn": earlier.past.turns})
 
     def happened(self, event: ev.Event, actions: Sequence[ev.Action], now: float) -> None:
         """One event and what followed from it, `now` seconds after the stream's start."""
         self._log.write(event, actions, now)
         if isinstance(event, ev.TokensUsed):
             self._count(event)
-        elif isinstance(event, ev.VendorFailed):
-            self._note("vendor-failed", {"vendor": event.vendor, "detail": event.detail, "turn": event.turn})
+        for note in self._notes.of(event, actions, now):
+            self._note(note.kind, note.detail)
         for action in actions:
             self._keep(action, now)
 
@@ -81,6 +85,8 @@ class Bookkeeping:
         used = self._used(seconds)
         costs = cost(used, prices)
         usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
+        if end.result in ("lost", "handed-over", "transferred"):
+            self._note("stream-ended", {"turn": self._session.conversation.turn, "reason": end.reason})
         kept = CallEnded(end.result, end.reason, time.time(), usage, costs.usd)
         self._records.call_ended(self._session.call_sid, kept, self._earlier.fence)
 
@@ -88,18 +94,13 @@ class Bookkeeping:
         match action:
             case ev.RecordTurn():
                 self._keep_turn(action, now)
-            case ev.RecordDelay():
-                self._note("late", {"turn": action.turn, "stage": action.stage, "remedy": action.remedy})
             case ev.RecordWaste():
                 self.meter.add_waste(self._tokens.pop(action.turn, 0), action.characters)
-                self._note("thrown-away", {"turn": action.turn, "characters": action.characters})
-            case ev.RunTool():
-                # Without the arguments: they hold what the caller said, and the checkpoint has them.
-                self._note("tool-called", {"turn": action.turn, "tool": action.name})
 
     def _keep_turn(self, action: ev.RecordTurn, now: float) -> None:
         began = time.time() - now
-        times = {stage: None if at is None else round(began + at, 3) for stage, at in asdict(action.times).items()}
+        reached = {**asdict(action.times), "asked": self._notes.asked(action.turn)}
+        times = {stage: None if at is None else round(began + at, 3) for stage, at in reached.items()}
         turn = Turn(action.turn, action.caller, action.agent, action.cut, times, time.time())
         self._records.turn_finished(self._session.call_sid, turn, self._checkpoint(now), self._earlier.fence)
         self._tokens.pop(action.turn, None)
