@@ -78,13 +78,15 @@ def test_a_final_transcript_that_never_came_is_the_verdict() -> None:
     call.passes_until(ev.StartReply)
     assert call.now == pytest.approx(5.8)
     call.passes_until(ev.SpeakKnown)
+    call.sounds(7.4, 2, "One moment, please. ")
     call.writes(8.0, 2, "From nine to six.")
     call.sounds(8.2, 2, "From nine to six. ")
-    call.heard(8.7, 2, 10)
-    call.heard(9.2, 2, 18)
+    call.heard(8.4, 2, 20)
+    call.at(9.5, ev.SpeechFinished(2))
+    call.heard(9.5, 2, 38)
     told = call.told()
     assert told.verdict == (
-        "turn 2 took 4.8 s: first token 0.7 s late, covered by a filler; the transcriber was late, forced from deltas"
+        "turn 2 took 4.0 s: first token 0.7 s late, covered by a filler; the transcriber was late, forced from deltas"
     )
     assert told.in_trouble
 
