@@ -23,6 +23,7 @@ from config.start import environment, load
 from voice import logs
 from voice.after_call import AfterCall
 from voice.monitor import Monitor
+from voice.presence import Presence
 from voice.records.outbox import Outbox
 from voice.records.records import Records
 from voice.records.retention import Retention
@@ -47,8 +48,9 @@ _SHORTEST_SECRET = 6
 class Background:
     """What runs besides the requests: started by whoever serves the application, in the process that serves it."""
 
-    def __init__(self, records: Records, outbox: Outbox, monitor: Monitor) -> None:
+    def __init__(self, records: Records, outbox: Outbox, monitor: Monitor, presence: Presence) -> None:
         self._records = records
+        self._presence = presence
         self._outbox = outbox
         self._monitor = monitor
 
@@ -56,6 +58,7 @@ class Background:
         self._records.start()
         self._outbox.start()
         self._monitor.start()
+        self._presence.start()
         gevent.spawn(self._settle).name = "settle"
 
     def _settle(self) -> None:
@@ -67,6 +70,7 @@ class Background:
     def stop(self) -> None:
         """Write down what waits; what is not delivered is delivered by the next one."""
         self._outbox.stop()
+        self._presence.stop()
         self._records.stop(_LAST_WORDS_S)
 
 
@@ -83,10 +87,12 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.register_blueprint(Api(services, settings.api_token, settings.twilio_phone_number, limits).blueprint())
     register_api_errors(app)
     app.register_blueprint(health_doors(settings.max_calls))
+    presence = Presence(services.records, services.owner, settings.max_calls)
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),
         Monitor(settings.idle_timeout_s, settings.monitor_interval_s, _chores(settings, services.records, after_call)),
+        presence,
     )
     return app
 

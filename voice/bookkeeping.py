@@ -56,6 +56,7 @@ class Bookkeeping:
     def happened(self, event: ev.Event, actions: Sequence[ev.Action], now: float) -> None:
         """One event and what followed from it, `now` seconds after the stream's start."""
         self._log.write(event, actions, now)
+        self._session.pulse.happened(event, actions)
         if isinstance(event, ev.TokensUsed):
             self._count(event)
         for note in self._notes.of(event, actions, now):

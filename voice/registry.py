@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 
 from voice.core.conversation import Conversation
+from voice.core.pulse import Pulse
 from voice.errors import CallRefused
 
 
@@ -65,6 +66,7 @@ class CallSession:
     """Or `outbound`: placed by us."""
     started_at: float = field(default_factory=time.time)
     """Seconds since the epoch."""
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 client_connections: dict[str, Connection] = {}
@@ -140,6 +142,11 @@ def connections() -> list[Connection]:
 def session_of(call_sid: str) -> CallSession | None:
     with _sessions_lock:
         return active_sessions.get(call_sid)
+
+
+def sessions() -> list[CallSession]:
+    with _sessions_lock:
+        return list(active_sessions.values())
 
 
 def live_calls() -> int:

@@ -104,6 +104,16 @@ class Conversation:
                 pass
 
     @property
+    def words(self) -> str:
+        """What the caller has said that is not in the transcript yet, final or not."""
+        return self._listening.words
+
+    @property
+    def saying(self) -> str:
+        """What the agent is about to have said; empty when it says nothing."""
+        return self._delivery.turn.said if self._delivery.turn else ""
+
+    @property
     def digits(self) -> str:
         """The name of those that the caller was asked to type, or nothing."""
         return self._keypad.wanted

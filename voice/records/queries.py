@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
 from voice.records.entries import CallRecord, Noted, Outbound, Turn
 from voice.records.schema import calls, events, outbound, turns
 
-_LISTED = [column for column in calls.columns if column.name != "checkpoint"]
+LISTED = [column for column in calls.columns if column.name != "checkpoint"]
 
 
 def call(connection: Connection, call_sid: str) -> CallRecord | None:
@@ -26,7 +26,7 @@ def call(connection: Connection, call_sid: str) -> CallRecord | None:
 def list_calls(
     connection: Connection, limit: int, before: float | None, agent: str | None, caller: str | None, live: bool | None
 ) -> list[CallRecord]:
-    wanted = select(*_LISTED).order_by(calls.c.started_at.desc(), calls.c.call_sid).limit(limit)
+    wanted = select(*LISTED).order_by(calls.c.started_at.desc(), calls.c.call_sid).limit(limit)
     if before is not None:
         wanted = wanted.where(calls.c.started_at < before)
     if agent is not None:
