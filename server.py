@@ -29,6 +29,10 @@ from voice.records.records import Records
 from voice.records.retention import Retention
 from voice.services import Services
 from voice.web.api import Api, register_api_errors
+from voice.web.console.doors import Console
+from voice.web.console.live import Live
+from voice.web.console.phone import PhoneDoors
+from voice.web.console.sessions import Sessions
 from voice.web.health import health_doors
 from voice.web.outbound_limits import OutboundLimits
 from voice.web.tokens import Tokens
@@ -84,10 +88,15 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     doors = TwilioDoors(services, after_call, Tokens(settings.twilio_auth_token), settings.max_calls)
     app.register_blueprint(doors.blueprint())
     limits = OutboundLimits(settings.outbound_prefixes, settings.outbound_per_minute, settings.outbound_per_day)
-    app.register_blueprint(Api(services, settings.api_token, settings.twilio_phone_number, limits).blueprint())
+    api = Api(services, settings.api_token, settings.twilio_phone_number, limits)
+    app.register_blueprint(api.blueprint())
     register_api_errors(app)
     app.register_blueprint(health_doors(settings.max_calls))
     presence = Presence(services.records, services.owner, settings.max_calls)
+    sessions = Sessions(settings.api_token)
+    phone = PhoneDoors(services, after_call, Tokens(sessions.secret), settings.max_calls)
+    console = Console(services, api, Live(presence, services.records), sessions)
+    app.register_blueprint(console.blueprint(phone))
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),

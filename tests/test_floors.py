@@ -45,7 +45,7 @@ ROOMS = (
     Room("voice.after_call", 4),
     Room("voice.agent", 4, beside=("voice.services",)),
     Room("voice.bookkeeping", 4, beside=("voice.recovery",)),
-    Room("voice.farewell", 4),
+    Room("voice.farewell", 4, beside=("voice.services",)),
     Room("voice.presence", 4),
     Room("voice.readers", 4),
     Room("voice.recovery", 4, beside=("voice.services",)),

@@ -25,8 +25,8 @@ What the conversation is made of, all of it pure
     core/endpointing.py     when the caller starts and stops speaking; core/line_noise.py, core/voicing.py
     core/audio.py           mu-law
     core/call_log.py        a call as JSON lines, and its replay
-    core/story.py           what became of a call: core/turn_story.py, core/stages.py, core/verdict.py; core/story_log.py
-                            of a log; core/notes.py what is kept for it
+    core/story.py           what became of a call: core/turn_story.py, core/stages.py, core/verdict.py; core/notes.py
+                            what is kept for it, core/story_log.py the same of a log
     core/own_tools.py       the tools that the conversation performs itself; core/keypad.py keys; core/firm.py
 
 The peers, one file each

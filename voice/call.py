@@ -30,7 +30,7 @@ from voice.readers import Ear, read_caller, read_synthesizer, read_transcriber
 from voice.recovery import Earlier, recover
 from voice.reply import Replies
 from voice.sensitive import SensitiveDigits
-from voice.services import Admission, Services
+from voice.services import Admission, Line, Services
 from voice.tools import Outcome, Toolbox
 from voice.wires.caller import Caller, Started, StreamClosed
 from voice.wires.language_model import Request
@@ -43,10 +43,14 @@ _log = logging.getLogger("voice.call")
 
 
 class Call:
-    def __init__(self, caller: Caller, connection: registry.Connection, services: Services) -> None:
+    def __init__(
+        self, caller: Caller, connection: registry.Connection, services: Services, line: Line | None = None
+    ) -> None:
+        """`line` is what ends the call, Twilio's REST API unless it is something else."""
         self._caller = caller
         self._connection = connection
         self._services = services
+        self._line = line or services.telephone
         # Stands in every log line: the client's id, and the call's from the moment it is known.
         self._name = connection.client_id
         self._born = time.monotonic()
@@ -144,7 +148,7 @@ class Call:
         books = self._books = Bookkeeping(session, services.records, log, earlier, models)
 
         def send_sms(to: str, text: str) -> None:
-            services.telephone.send_sms(session.called_number, to, text)
+            self._line.send_sms(session.called_number, to, text)
             books.meter.add_sms()
 
         self._toolbox = Toolbox(
@@ -355,7 +359,7 @@ class Call:
         if end is None:
             return
         try:
-            told = farewell.part(self._services.telephone, self._services.public_url, self._name, self._agent, end)
+            told = farewell.part(self._line, self._services.public_url, self._name, self._agent, end)
             # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
             if told and caller_reader:
                 caller_reader.join(timeout=STREAM_END_WAIT_S)

@@ -20,7 +20,7 @@ RENEWED_S = 2.0
 """A row that says nothing new is written again after so long, while there are calls."""
 IDLE_S = 30.0
 """The same, without calls: the others are to know that there is a worker."""
-_WORDS = 160
+_WORDS = 300
 """Characters of what was last said."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from config.agents import Agent
 from config.prices import Prices
@@ -17,6 +17,21 @@ from voice.wires.transcriber import Transcriber
 Opening = Literal["greeting", "resumed", "continued", "transfer_failed", "message"]
 """How the agent begins on a stream: as a new call, after a lost stream, without a word after one that was handed over,
 when nobody took the transferred call, or with the message for a machine."""
+
+
+class Line(Protocol):
+    """What is asked of the telephone in a call, besides its stream: of Twilio's REST API, or of what there is instead.
+
+    As `Telephone` does it; all raise VendorError.
+    """
+
+    def hang_up(self, call_sid: str) -> None: ...
+
+    def apologize(self, call_sid: str, text: str) -> None: ...
+
+    def follow(self, call_sid: str, document: str) -> bool: ...
+
+    def send_sms(self, from_: str, to: str, text: str) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,9 @@ class Conversation:
 
     @property
     def saying(self) -> str:
-        """What the agent is about to have said; empty when it says nothing."""
-        return self._delivery.turn.said if self._delivery.turn else ""
+        """The words of the turn that sounds; empty when none does."""
+        turn = self._delivery.turn
+        return turn.said if turn and turn.playout.started else ""
 
     @property
     def digits(self) -> str:

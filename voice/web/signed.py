@@ -35,10 +35,10 @@ def only_twilio(telephone: Telephone, public_url: str) -> None:
         _log.warning("refused a request without Twilio's signature for %s: %s", url, peer())
         abort(403)
     if stream:
-        _check_upgrade()
+        check_upgrade()
 
 
-def _check_upgrade() -> None:
+def check_upgrade() -> None:
     """400 for a handshake that flask-sock would fail on with an error of its own."""
     if request.headers.get("Sec-WebSocket-Version") != "13" or not request.headers.get("Sec-WebSocket-Key"):
         abort(400)
