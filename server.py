@@ -24,6 +24,7 @@ from voice import logs
 from voice.after_call import AfterCall
 from voice.monitor import Monitor
 from voice.presence import Presence
+from voice.recorder import Recordings
 from voice.records.outbox import Outbox
 from voice.records.records import Records
 from voice.records.retention import Retention
@@ -100,16 +101,19 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),
-        Monitor(settings.idle_timeout_s, settings.monitor_interval_s, _chores(settings, services.records, after_call)),
+        Monitor(settings.idle_timeout_s, settings.monitor_interval_s, _chores(settings, services, after_call)),
         presence,
     )
     return app
 
 
-def _chores(settings: Settings, records: Records, after_call: AfterCall) -> list[Callable[[], None]]:
-    chores = [after_call.sweep]
+def _chores(settings: Settings, services: Services, after_call: AfterCall) -> list[Callable[[], None]]:
+    chores = [after_call.sweep, services.recordings.sweep]
     if settings.retention_days:
-        chores.append(Retention(records, settings.call_log_dir, settings.retention_days).apply)
+        retention = Retention(
+            services.records, settings.call_log_dir, settings.retention_days, services.recordings.delete_older
+        )
+        chores.append(retention.apply)
     return chores
 
 
@@ -151,6 +155,7 @@ def _services(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -
         public_url=settings.public_url,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         call_log_dir=settings.call_log_dir,
+        recordings=Recordings(settings.recordings_dir),
         new_transcriber=new_transcriber,
         new_synthesizer=new_synthesizer,
     )

@@ -27,6 +27,7 @@ from voice.core.sentences import split
 from voice.core.variables import fill
 from voice.errors import CallerStreamError, CallRefused, VendorError
 from voice.readers import Ear, read_caller, read_synthesizer, read_transcriber
+from voice.recorder import Recorder
 from voice.recovery import Earlier, recover
 from voice.reply import Replies
 from voice.sensitive import SensitiveDigits
@@ -69,6 +70,7 @@ class Call:
         self._conversation: Conversation | None = None
         self._toolbox: Toolbox | None = None
         self._books: Bookkeeping | None = None
+        self._recorder: Recorder | None = None
         # How the call ended, once it has.
         self._end: ev.EndCall | None = None
         self._transcriber = services.new_transcriber(self._name)
@@ -145,6 +147,8 @@ class Call:
         services = self._services
         log = CallLog(services.call_log_dir, _head(session), session.conversation.rules, earlier.past)
         models = Models(services.transcription_model, services.speech_model)
+        if session.agent.recording:
+            self._recorder = services.recordings.of(session.call_sid, session.agent.recording.keep_days)
         books = self._books = Bookkeeping(session, services.records, log, earlier, models)
 
         def send_sms(to: str, text: str) -> None:
@@ -189,7 +193,8 @@ class Call:
     def _converse(self, conversation: Conversation) -> None:
         if not self._transcriber.detects_speech:
             self._endpointing = Endpointing(self._agent.turn_taking.silence_ms)
-        ear = Ear(self._transcriber, self._endpointing, self._report)
+        recorder = self._recorder
+        ear = Ear(self._transcriber, self._endpointing, self._report, recorder.hear if recorder else None)
         self._spawn("caller-reader", read_caller, self._caller, ear, self._sensitive, self._report)
         start = time.monotonic()
         self._report(ev.StreamStarted())
@@ -202,6 +207,8 @@ class Call:
             actions = conversation.handle(event, now)
             if self._books:
                 self._books.happened(event, actions, now)
+            if recorder:
+                recorder.happened(event, actions, now)
             self._note(event)
             for action in actions:
                 self._perform(action, conversation)
@@ -342,6 +349,8 @@ class Call:
             steps.callback(self._summarize, refusal)
             steps.callback(self._disconnect)
             steps.callback(self._keep_end)
+            if self._recorder:
+                steps.callback(self._recorder.close)
             if caller_reader:
                 steps.callback(caller_reader.kill, block=False)
             steps.callback(self._caller.close, 1008 if refusal else 1000, refusal[:100])

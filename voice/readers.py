@@ -31,15 +31,24 @@ _log = logging.getLogger("voice.call")
 class Ear:
     """Where the caller's audio goes: to the transcriber, and to our own endpointing if the transcriber has none."""
 
-    def __init__(self, transcriber: Transcriber, endpointing: Endpointing | None, report: Report) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        endpointing: Endpointing | None,
+        report: Report,
+        record: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._transcriber = transcriber
         self._endpointing = endpointing
         self._report = report
+        self._record = record
         # A transcriber that cannot be written to is reported once, and spared from then on.
         self._deaf = False
 
     def hear(self, mulaw: bytes) -> None:
         """One frame; 50 times a second for each call: nothing here may be wasted."""
+        if self._record:
+            self._record(mulaw)
         change = self._endpointing.feed(mulaw) if self._endpointing else None
         if not self._deaf:
             try:

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from config.agents import Agent
 from config.prices import Prices
+from voice.recorder import Recordings
 from voice.records.records import Records
 from voice.wires.clips import Clips
 from voice.wires.language_model import LanguageModel
@@ -53,6 +54,7 @@ class Services:
     owner: str
     """This worker, in the records."""
     call_log_dir: Path
+    recordings: Recordings
     new_transcriber: Callable[[str], Transcriber]
     """Takes the name that stands in the log."""
     new_synthesizer: Callable[[Agent, str], Synthesizer]

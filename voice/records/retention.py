@@ -1,6 +1,7 @@
 """Calls are kept for a set time: the monitor of every worker looks once an hour, and the first one deletes."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from voice.errors import RecordsUnavailable
@@ -13,7 +14,15 @@ _log = logging.getLogger("voice.records")
 
 
 class Retention:
-    def __init__(self, records: Records, call_log_dir: Path, days: int) -> None:
+    def __init__(
+        self,
+        records: Records,
+        call_log_dir: Path,
+        days: int,
+        delete_recordings: Callable[[int], object] = lambda days: None,
+    ) -> None:
+        """`delete_recordings` is told of how many days; it raises OSError."""
+        self._delete_recordings = delete_recordings
         self._records = records
         self._call_log_dir = call_log_dir
         self._days = days
@@ -27,6 +36,7 @@ class Retention:
         try:
             deleted = self._records.delete_older_than(self._days * _DAY_S)
             self._delete_logs(now - self._days * _DAY_S)
+            self._delete_recordings(self._days)
         except (RecordsUnavailable, OSError) as error:
             _log.warning("calls that are too old cannot be deleted yet: %s", error)
             return

@@ -165,6 +165,7 @@ class Api:
         log = self._services.call_log_dir / f"{call_sid}.jsonl"
         if not self._services.records.delete_call(call_sid) and not log.exists():
             _refuse(404, "unknown_call", f"there is no record of {call_sid}")
+        self._services.recordings.delete(call_sid)
         log.unlink(missing_ok=True)
         return "", 204
 

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from flask import Blueprint, Response, abort, jsonify, make_response, redirect, render_template, request, send_file
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    send_file,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 
 from voice import registry
@@ -65,6 +76,7 @@ class Console:
             ("/calls/<call_sid>/call.json", self.call_json),
             ("/calls/<call_sid>/log.jsonl", self.call_log),
             ("/calls/<call_sid>/case.jsonl", self.call_case),
+            ("/calls/<call_sid>/recording.wav", self.recording),
         ):
             doors.add_url_rule(path, view.__name__, view, methods=["GET"])
         doors.add_url_rule("/login", "log_in", self.log_in, methods=["POST"])
@@ -167,7 +179,7 @@ class Console:
             happenings=shown.happenings(told),
             transfers=self._transfers(call),
             has_log=self._log(call_sid).exists(),
-            recording=None,
+            recording=self._recording_url(call),
             live=call.ended_at is None,
             held_here=session is not None,
             shown=shown,
@@ -194,6 +206,18 @@ class Console:
         response = Response("".join(line + "\n" for line in case.lines), mimetype="application/jsonl")
         response.headers["Content-Disposition"] = f'attachment; filename="{case.name}.jsonl"'
         return response
+
+    def recording(self, call_sid: str) -> ResponseReturnValue:
+        path = self._services.recordings.find(_sid(call_sid))
+        if path is None:
+            abort(404)
+        # Asked for in parts: a player begins where the listener wants it to.
+        return send_file(path.absolute(), "audio/wav", conditional=True, download_name=path.name)
+
+    def _recording_url(self, call: CallRecord) -> str | None:
+        # While it grows a player would take what it has found for all of it.
+        there = call.ended_at is not None and self._services.recordings.find(call.call_sid)
+        return url_for("console.recording", call_sid=call.call_sid) if there else None
 
     def _kept(self, call_sid: str) -> CallRecord:
         call = self._services.records.call(_sid(call_sid))

@@ -52,13 +52,15 @@ class Viewer:
 
 
 class Live:
-    def __init__(self, presence: Presence, records: Records) -> None:
+    def __init__(self, presence: Presence, records: Records, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._presence = presence
         self._records = records
         self._viewers = 0
         self._looking = threading.Lock()
         self._changed = threading.Condition()
         self._version = 0
+        self._in_trouble = False
         self._text = b""
         self._thread: threading.Thread | None = None
         self._picture: dict[str, Any] = {}
@@ -69,27 +71,41 @@ class Live:
         self._waits: list[Waits] = []
 
     def picture(self) -> dict[str, Any]:
-        """Now: `{"workers", "capacity", "draining", "calls", "day", "in_trouble"}`."""
+        """Now: `{"here", "workers", "capacity", "draining", "calls", "day", "in_trouble"}`."""
         with self._looking:
             return self._look_around()
 
     def _look_around(self) -> dict[str, Any]:
-        calls, capacity, draining, workers, in_trouble = [], 0, 0, 0, False
-        now = time.monotonic()
+        calls: dict[str, dict[str, Any]] = {}
+        capacity, draining, workers, in_trouble = 0, 0, 0, False
+        now = self._monotonic()
         try:
             rows = self._rows(now)
             self._count(now)
         except RecordsUnavailable as error:
-            _log.warning("the console sees this worker's calls only: %s", error)
+            if not self._in_trouble:
+                _log.warning("the console sees this worker's calls only: %s", error)
             rows, in_trouble = [], True
+        self._in_trouble = in_trouble
         for owner, state in [(self._presence.owner, self._presence.state()), *rows]:
             workers += 1
             capacity += 0 if state["draining"] else state["max_calls"]
             draining += bool(state["draining"])
-            calls += [call | {"worker": owner} for call in state["calls"]]
-        calls.sort(key=lambda call: (call["since"], call["call_sid"]))
+            for call in state["calls"]:
+                # One that was carried on stands in a dead worker's row too.
+                other = calls.get(call["call_sid"])
+                if other is None or other["since"] < call["since"]:
+                    calls[call["call_sid"]] = call | {"worker": owner}
+        ordered = sorted(calls.values(), key=lambda call: (call["since"], call["call_sid"]))
         of_day = {"day": self._day, "in_trouble": in_trouble}
-        return {"workers": workers, "capacity": capacity, "draining": draining, "calls": calls, **of_day}
+        return {
+            "here": self._presence.owner,
+            "workers": workers,
+            "capacity": capacity,
+            "draining": draining,
+            "calls": ordered,
+            **of_day,
+        }
 
     def _rows(self, now: float) -> list[tuple[str, dict[str, Any]]]:
         """Of the other workers that are alive."""

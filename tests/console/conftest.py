@@ -1,0 +1,51 @@
+"""One server of two workers with a console, for all tests of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.console.visitor import TOKEN, Visitor
+from tests.running import Running
+from voice.records.records import Records
+from voice.web.console.sessions import Sessions
+
+AGENTS = Path(__file__).parent / "agents"
+
+
+@dataclass
+class Site:
+    running: Running
+    records: Records
+    """The server's, from outside of it."""
+
+    @property
+    def url(self) -> str:
+        return self.running.server.url
+
+    def visitor(self) -> Visitor:
+        """Who has logged in, without a try: another test uses them up."""
+        visitor = Visitor(self.url)
+        visitor.http.cookies.set("voice_console", Sessions(TOKEN).log_in(TOKEN), domain="127.0.0.1", path="/console")
+        return visitor
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("console")
+    settings = {"API_TOKEN": TOKEN, "AGENTS_DIR": str(AGENTS), "DEFAULT_AGENT": "desk"}
+    settings["RECORDINGS_DIR"] = str(folder / "recordings")
+    with Running(folder, workers=2, **settings) as running:
+        running.forget()
+        records = Records(f"sqlite:///{folder / 'voice.db'}", timeout_s=10)
+        records.start()
+        yield Site(running, records)
+        records.stop(5)
+        log = running.log
+        assert "Traceback" not in log and " ERROR " not in log, log[-4000:]
+
+
+@pytest.fixture
+def visitor(site: Site) -> Visitor:
+    return site.visitor()

@@ -1,0 +1,177 @@
+"""The live page: every worker's calls within a second, acted on, and gone when their worker is."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+import requests
+
+from tests.console.conftest import AGENTS, Site
+from tests.console.visitor import TOKEN, Visitor
+from tests.running import Running, wait_until
+from voice.presence import IDLE_S, Presence
+from voice.records.records import Records
+from voice.sandbox.phone import Phone
+from voice.web.console.live import GONE_S, Live
+from voice.web.console.sessions import Sessions
+
+
+class Page:
+    """What a live page gets from the server, as it comes."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.events: list[tuple[float, str, dict[str, Any]]] = []
+        self.over = False
+        self._answered = visitor.get("/console/events", stream=True)
+        assert self._answered.headers["Content-Type"].startswith("text/event-stream")
+        self._greenlet = gevent.spawn(self._read)
+
+    def _read(self) -> None:
+        event = ""
+        try:
+            for line in self._answered.iter_lines(chunk_size=1, decode_unicode=True):
+                if line.startswith("event: "):
+                    event = line.removeprefix("event: ")
+                elif line.startswith("data: "):
+                    self.events.append((time.monotonic(), event, json.loads(line.removeprefix("data: "))))
+        except requests.RequestException:
+            pass
+        self.over = True
+
+    def close(self) -> None:
+        self._greenlet.kill()
+        self._answered.close()
+
+    def state(self) -> dict[str, Any]:
+        return next((told for _, kind, told in reversed(self.events) if kind == "state"), {})
+
+    def calls(self) -> dict[str, dict[str, Any]]:
+        return {call["call_sid"]: call for call in self.state().get("calls", [])}
+
+
+@pytest.fixture
+def pages(site: Site) -> Iterator[list[Page]]:
+    pages = _of_both_workers(site.visitor())
+    yield pages
+    for page in pages:
+        page.close()
+
+
+def _of_both_workers(visitor: Visitor) -> list[Page]:
+    """Either may take the next connection: so many pages that both have one."""
+    pages: list[Page] = []
+    while len({page.state()["here"] for page in pages}) < 2:
+        assert len(pages) < 50, "one worker takes all"
+        page = Page(visitor)
+        wait_until(lambda page=page: bool(page.state()), 10, "the page has a picture")  # type: ignore[misc]
+        pages.append(page)
+    return pages
+
+
+def test_a_call_is_on_every_page_within_a_second_and_can_be_hung_up(
+    site: Site, visitor: Visitor, pages: list[Page], record_property: Callable[[str, object], None]
+) -> None:
+    phone = site.running.phone(from_number="+15550004711")
+    phone.dial()
+    phone.wait_until_stream()
+    began = time.monotonic()
+    wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 5, "the call is on every page")
+    took = max(_first(page, phone) for page in pages) - began
+    record_property("call_on_page_s", round(took, 2))
+    assert took < 1.0
+    phone.wait_until_heard("how can I help you?")
+    phone.wait_until_silent()
+    phone.say("Where are you")
+    phone.wait_until_heard("You said: Where are you")
+    phone.wait_until_silent()
+
+    def told() -> list[dict[str, Any]]:
+        return [page.calls()[phone.call_sid] for page in pages]
+
+    wait_until(lambda: all(call["took"] for call in told()), 5, "each page knows how long the answer took")
+    call = told()[0]
+    assert (call["caller"], call["agent"], call["transfers"]) == ("+15550004711", "desk", ["front"])
+    assert call["said"] == {"caller": "Where are you", "agent": "You said: Where are you"}
+    assert set(call["health"].values()) == {"ok"} and call["floor"] == "nobody"
+    assert all(page.state()["capacity"] == 400 and page.state()["workers"] == 2 for page in pages)
+
+    assert visitor.act(f"/console/calls/{phone.call_sid}/hangup").status_code == 200
+    phone.wait_until_over()
+    over = time.monotonic()
+    wait_until(lambda: not any(phone.call_sid in page.calls() for page in pages), 5, "it is on no page any more")
+    record_property("call_off_page_s", round(time.monotonic() - over, 2))
+
+
+def _first(page: Page, phone: Phone) -> float:
+    return next(at for at, _, told in page.events if phone.call_sid in str(told))
+
+
+def test_a_call_is_put_through_from_the_page(site: Site, visitor: Visitor) -> None:
+    phone = site.running.phone()
+    phone.dial()
+    phone.wait_until_heard("how can I help you?")
+    wrong = visitor.act(f"/console/calls/{phone.call_sid}/transfer", {"to": "+15556667777"})
+    assert (wrong.status_code, wrong.json()["error"]) == (400, "unknown_target")
+    assert visitor.act(f"/console/calls/{phone.call_sid}/transfer", {"to": "front"}).status_code == 200
+    wait_until(lambda: phone.dialed == ["+15550002222"], 5, "the front desk rings")
+    phone.hang_up()
+    phone.wait_until_over()
+
+
+def test_a_worker_that_tells_nothing_any_more_is_not_shown(tmp_path: Path) -> None:
+    records, now = Records(f"sqlite:///{tmp_path}/voice.db", timeout_s=10), [100.0]
+    records.start()
+    live = Live(Presence(records, "us:1", 10), records, monotonic=lambda: now[0])
+    call = {"call_sid": "CA1", "since": 1.0}
+
+    def told(owner: str, calls: list[dict[str, Any]]) -> None:
+        records.present(owner, json.dumps({"max_calls": 10, "draining": False, "calls": calls}))
+
+    told("busy:2", [call])
+    told("idle:3", [])
+    assert [each["call_sid"] for each in live.picture()["calls"]] == ["CA1"] and live.picture()["capacity"] == 30
+    now[0] += GONE_S - 0.1
+    assert len(live.picture()["calls"]) == 1
+    told("busy:2", [call])
+    assert len(live.picture()["calls"]) == 1
+    now[0] += GONE_S - 0.1
+    assert len(live.picture()["calls"]) == 1, "it has been renewed"
+    now[0] += 0.2
+    assert live.picture()["calls"] == [] and live.picture()["workers"] == 2
+    now[0] += 2 * IDLE_S
+    assert live.picture()["workers"] == 1
+    records.stop(5)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Running]:
+    with Running(tmp_path, workers=2, API_TOKEN=TOKEN, AGENTS_DIR=str(AGENTS), DEFAULT_AGENT="desk") as running:
+        yield running
+
+
+def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(two: Running) -> None:
+    visitor = Visitor(two.server.url)
+    visitor.http.cookies.set("voice_console", Sessions(TOKEN).log_in(TOKEN), domain="127.0.0.1", path="/console")
+    pages = _of_both_workers(visitor)
+    wait_until(lambda: all(page.state().get("workers") == 2 for page in pages), 15, "both workers know of each other")
+    phone = two.phone()
+    phone.dial()
+    phone.wait_until_heard("how can I help you?")
+    wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 5, "the call is on every page")
+    owner = pages[0].calls()[phone.call_sid]["worker"]
+    os.kill(int(owner.rpartition(":")[2]), signal.SIGKILL)
+    left = [page for page in pages if page.state()["here"] != owner]
+
+    def carried_on() -> bool:
+        return all(page.calls().get(phone.call_sid, {"worker": owner})["worker"] != owner for page in left)
+
+    wait_until(carried_on, 5, "the call is another worker's, and stands there once")
+    os.kill(two.server.pid, signal.SIGHUP)
+    wait_until(lambda: all(page.events[-1][1] == "bye" and page.over for page in left), 10, "the pages are told to go")
+    phone.hang_up()
