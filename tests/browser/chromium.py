@@ -7,6 +7,7 @@ from typing import Any
 
 import axe_core_python
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -78,7 +79,10 @@ class Browser:
                 raise
 
         waiting: Any = WebDriverWait(self.driver, seconds, poll_frequency=0.05)
-        element: WebElement = waiting.until(found, f"no {selector} with {text!r}: {self.find('body').text}")
+        try:
+            element: WebElement = waiting.until(found)
+        except TimeoutException as error:
+            raise AssertionError(f"no {selector} with {text!r}: {self.find('body').text}") from error
         return element
 
     def run(self, script: str, *arguments: object) -> Any:
