@@ -6,19 +6,20 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-parts demo run bench evals replay style types pins clean
+.PHONY: help test test-calls test-work test-servers test-console test-parts demo run bench evals replay style types pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Four processes: whole calls take their real time and little of a processor, so that they wait side by side.
+# Five processes: whole calls take their real time and little of a processor, so that they wait side by side.
 WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
+CONSOLE := tests/console tests/browser
 SERVERS := tests/test_other_servers.py tests/test_handover.py tests/web
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory --jobs=4 test-calls test-work test-servers test-parts
+	@$(MAKE) --no-print-directory --jobs=5 test-calls test-work test-servers test-console test-parts
 
 test-calls: $(READY)
 	$(BIN)/python -m pytest -q $(WHOLE)
@@ -29,8 +30,11 @@ test-work: $(READY)
 test-servers: $(READY)
 	$(BIN)/python -m pytest -q $(SERVERS)
 
+test-console: $(READY)
+	$(BIN)/python -m pytest -q $(CONSOLE)
+
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(CONSOLE))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo

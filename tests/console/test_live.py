@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,69 @@ def test_a_worker_that_tells_nothing_any_more_is_not_shown(tmp_path: Path) -> No
     now[0] += 2 * IDLE_S
     assert live.picture()["workers"] == 1
     records.stop(5)
+
+
+VIEWERS = 100
+WATCHED_S = 4.0
+
+
+def test_a_hundred_viewers_cost_little_and_harm_no_call(
+    site: Site, record_property: Callable[[str, object], None]
+) -> None:
+    phones = [site.running.phone() for _ in range(3)]
+    for phone in phones:
+        phone.dial()
+    for phone in phones:
+        phone.wait_until_heard("how can I help you?")
+        phone.wait_until_silent()
+    alone = _used(site, phones, "I am the first")
+    with ExitStack() as viewers:
+        for _ in range(VIEWERS):
+            viewers.enter_context(_viewer(site))
+        watched = _used(site, phones, "I am the second")
+    record_property("viewers", VIEWERS)
+    record_property("core_percent_per_viewer", round((watched - alone) / WATCHED_S / VIEWERS * 100, 3))
+    assert (watched - alone) / WATCHED_S / VIEWERS < 0.01
+    for phone in phones:
+        phone.hang_up()
+        phone.wait_until_over()
+        told = site.records.call(phone.call_sid)
+        assert told is not None
+        waits = [turn.times["heard"] - turn.times["speech_end"] for turn in told.turns if turn.caller]  # type: ignore[operator]
+        record_property("answered_s", [round(wait, 2) for wait in waits])
+        assert len(waits) == 2 and waits[1] < waits[0] + 0.5
+
+
+def _used(site: Site, phones: list[Phone], words: str) -> float:
+    """Processor time of all workers in so many seconds, in which each caller is answered once."""
+    before, began = _cpu_s(site), time.monotonic()
+    for phone in phones:
+        phone.say(words)
+    for phone in phones:
+        phone.wait_until_heard(f"You said: {words}")
+        phone.wait_until_silent()
+    gevent.sleep(max(0.0, began + WATCHED_S - time.monotonic()))
+    return (_cpu_s(site) - before) / (time.monotonic() - began) * WATCHED_S
+
+
+def _cpu_s(site: Site) -> float:
+    master = site.running.server.pid
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in workers]
+    return sum(int(ticks) for pair in times for ticks in pair) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _viewer(site: Site) -> Iterator[None]:
+    """As little of a browser as will do: what comes is thrown away."""
+    visitor = site.visitor()
+    host = site.url.removeprefix("http://")
+    with socket.create_connection((host.split(":")[0], int(host.split(":")[1])), timeout=10) as sock:
+        sock.sendall(f"GET /console/events HTTP/1.1\r\nHost: {host}\r\nCookie: {visitor.cookie()}\r\n\r\n".encode())
+        seen = b""
+        while b"event: state" not in seen:
+            seen += sock.recv(65536)
+        yield
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from voice.core.stages import SILENCE_S
 from voice.core.transcript import Entry, Past
 from voice.errors import RecordsUnavailable
 from voice.records.entries import CallRecord
+from voice.records.records import Records
 from voice.records.search import Place, Search
 from voice.services import Services
 from voice.web.api import Api
@@ -47,7 +48,9 @@ _SEND_S = 10.0
 
 
 class Console:
-    def __init__(self, services: Services, api: Api, live: Live, sessions: Sessions) -> None:
+    def __init__(self, services: Services, records: Records, api: Api, live: Live, sessions: Sessions) -> None:
+        """`records` are the same that the calls write to, over another connection: a search may take its time."""
+        self._records = records
         self._services = services
         self._api = api
         self._live = live
@@ -131,7 +134,7 @@ class Console:
 
     def calls(self) -> str:
         wanted, after = _wanted(), _after()
-        records = self._services.records
+        records = self._records
         found = records.find(wanted, PAGE + 1, after)
         query = {name: value for name, value in request.args.items() if name in _QUERY and value}
         page, last = found[:PAGE], found[PAGE - 1] if len(found) > PAGE else None
@@ -158,7 +161,7 @@ class Console:
     def _all(self, wanted: Search) -> Iterator[CallRecord]:
         after: Place | None = None
         for _ in range(_MOST_EXPORTED // _A_LINE):
-            page = self._services.records.find(wanted, _A_LINE, after)
+            page = self._records.find(wanted, _A_LINE, after)
             yield from page
             if len(page) < _A_LINE:
                 return
@@ -220,7 +223,7 @@ class Console:
         return url_for("console.recording", call_sid=call.call_sid) if there else None
 
     def _kept(self, call_sid: str) -> CallRecord:
-        call = self._services.records.call(_sid(call_sid))
+        call = self._records.call(_sid(call_sid))
         if call is None:
             abort(404)
         return call

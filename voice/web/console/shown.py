@@ -59,7 +59,7 @@ def ending(call: CallRecord) -> dict[str, str]:
     """How it ended, with a kind for its colour: live, fine, warn or bad."""
     kind = _ENDS.get(call.result, "bad")
     if call.ended_at is None:
-        return {"kind": "live", "words": "not over"}
+        return {"kind": "live", "words": "live"}
     return {"kind": kind, "words": f"{call.result}: {call.reason}" if call.reason else str(call.result)}
 
 

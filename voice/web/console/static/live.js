@@ -42,7 +42,8 @@ function showRow(row, call) {
   write(part("floor"), FLOORS[call.floor] || call.floor);
   write(part("said-caller"), call.said.caller);
   write(part("said-agent"), call.said.agent);
-  write(part("took"), call.took === null ? "–" : `${call.took.toFixed(1)} s`);
+  part("took").parentNode.hidden = call.took === null;
+  if (call.took !== null) write(part("took"), `${call.took.toFixed(1)} s`);
   part("health").childNodes.forEach((item) => {
     const state = call.health[item.dataset.vendor];
     item.className = state;
