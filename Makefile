@@ -6,20 +6,21 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-console test-parts demo run bench evals replay style types pins clean
+.PHONY: help test test-calls test-work test-servers test-console test-browser test-parts demo run bench evals replay style types pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Five processes: whole calls take their real time and little of a processor, so that they wait side by side.
+# Six processes: whole calls take their real time and little of a processor, so that they wait side by side.
 WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
-CONSOLE := tests/console tests/browser
+CONSOLE := tests/console
+BROWSER := tests/browser
 SERVERS := tests/test_other_servers.py tests/test_handover.py tests/web
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory --jobs=5 test-calls test-work test-servers test-console test-parts
+	@$(MAKE) --no-print-directory --jobs=6 test-calls test-work test-servers test-console test-browser test-parts
 
 test-calls: $(READY)
 	$(BIN)/python -m pytest -q $(WHOLE)
@@ -33,8 +34,11 @@ test-servers: $(READY)
 test-console: $(READY)
 	$(BIN)/python -m pytest -q $(CONSOLE)
 
+test-browser: $(READY)
+	$(BIN)/python -m pytest -q $(BROWSER)
+
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(CONSOLE))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(CONSOLE) $(BROWSER))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo

@@ -18,7 +18,7 @@ from voice.records.records import Records
 from voice.sandbox.demo_script import Answer, ToolCall
 from voice.sandbox.stand_ins import Sandbox
 
-SPOKEN = (("What are your opening hours?", 3.0), ("Goodbye.", 5.0), ("Goodbye.", 6.0), ("Goodbye.", 6.0))
+SPOKEN = (("What are your opening hours?", 2.4), ("Goodbye.", 4.0), ("Goodbye.", 5.0), ("Goodbye.", 6.0))
 """What the microphone hears, each after so many seconds of silence; more than once, for a machine that is too busy to
 play it without a gap."""
 
@@ -158,9 +158,9 @@ def test_the_browser_phone_holds_a_whole_call(desk: Desk) -> None:
     wait_until(lambda: browser.run("return document.getElementById('theirs').value > 0"), 5, "the agent is heard")
     browser.wait_for("#talk .caller", "What are your opening hours?")
     browser.wait_for("#talk .agent:last-child", "From nine to six.", 6)
+    wait_until(lambda: browser.find("#took").text.endswith(" s"), 5, "the server's time is shown")
     browser.find("[data-key='5']").click()
     browser.wait_for("#talk .caller", "[keypad] 5")
-    wait_until(lambda: browser.find("#took").text.endswith(" s"), 5, "the server's time is shown")
     assert browser.faults() == []
     browser.wait_for("#state", "The agent has hung up.", 30)
     assert browser.errors() == []
@@ -181,12 +181,9 @@ def _is_in_step(browser: Browser) -> None:
     assert browser.run("return document.querySelector('audio').currentTime") > 2
 
 
-def test_a_page_that_is_left_open_is_told_when_it_is_not_the_present(desk: Desk) -> None:
+def test_a_page_says_when_it_is_not_the_present_any_more(desk: Desk) -> None:
     browser = desk.browser
     browser.open("/console")
     browser.wait_for("#nobody", "Nobody is calling.")
     desk.running.server.stop()
     browser.wait_for("#cut", "Not connected.", 5)
-    desk.running.server.start()
-    wait_until(lambda: not browser.find("#cut").is_displayed(), 10, "it is connected again")
-    browser.errors()

@@ -152,7 +152,7 @@ def test_a_worker_that_tells_nothing_any_more_is_not_shown(tmp_path: Path) -> No
 
 
 VIEWERS = 100
-WATCHED_S = 4.0
+WATCHED_S = 2.5
 
 
 def test_a_hundred_viewers_cost_little_and_harm_no_call(

@@ -10,7 +10,12 @@ from voice.sandbox.coded_speech import frames
 
 
 def words(mulaw: bytes) -> str:
-    return "".join(frame.text for frame in frames(mulaw))
+    """Without the blanks: a clip ends without one."""
+    return "".join(frame.text for frame in frames(mulaw)).replace(" ", "")
+
+
+def bare(text: str) -> str:
+    return text.replace(" ", "")
 
 
 def test_both_sides_as_they_were_heard(site: Site, visitor: Visitor) -> None:
@@ -33,10 +38,10 @@ def test_both_sides_as_they_were_heard(site: Site, visitor: Visitor) -> None:
     answered = visitor.get(f"{page}/recording.wav")
     assert answered.content == path.read_bytes() and answered.headers["Content-Type"] == "audio/wav"
     left, right = read(path)
-    assert words(left) == "Tell me a very long story about the seaNo, stop that please"
-    assert words(right).startswith("Hello, how can I help you? You said: Tell me a very")
-    assert words(right).rstrip().endswith("You said: No, stop that please") and "the sea" not in words(right)
-    assert abs(len(words(right)) - len(phone.heard_text)) <= 12
+    assert words(left) == bare("Tell me a very long story about the seaNo, stop that please")
+    assert words(right).startswith(bare("Hello, how can I help you? You said: Tell me a very"))
+    assert words(right).endswith(bare("You said: No, stop that please")) and "thesea" not in words(right)
+    assert abs(len(words(right)) - len(bare(phone.heard_text))) <= 10
 
     # In step: the caller's first word stands where the record says that the turn began.
     part = visitor.get(f"{page}/recording.wav", headers={"Range": "bytes=58-157"})
