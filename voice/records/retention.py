@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import gevent
+
 from voice.errors import RecordsUnavailable
 from voice.records.records import Records
 
@@ -26,7 +28,8 @@ class Retention:
             return
         try:
             deleted = self._records.delete_older_than(self._days * _DAY_S)
-            self._delete_logs(now - self._days * _DAY_S)
+            # A folder with years of files takes the disk its time: not the hub's.
+            gevent.get_hub().threadpool.apply(self._delete_logs, (now - self._days * _DAY_S,))
         except (RecordsUnavailable, OSError) as error:
             _log.warning("calls that are too old cannot be deleted yet: %s", error)
             return
