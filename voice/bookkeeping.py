@@ -36,6 +36,8 @@ class Bookkeeping:
         # The model that was asked for each turn, and the tokens of a turn that may yet be thrown away.
         self._asked: dict[int, str] = {}
         self._tokens: dict[int, int] = {}
+        # Name and beginning of each, by the model's id of the call.
+        self._running_tools: dict[str, tuple[str, float]] = {}
         records.call_started(
             CallStarted(
                 session.call_sid,
@@ -45,6 +47,8 @@ class Bookkeeping:
                 session.called_number,
                 session.started_at,
                 earlier.parameters,
+                session.connection.stream_name,
+                earlier.owner,
             ),
             earlier.fence,
         )
@@ -54,6 +58,8 @@ class Bookkeeping:
         self._log.write(event, actions, now)
         if isinstance(event, ev.TokensUsed):
             self._count(event)
+        elif isinstance(event, ev.ToolFinished):
+            self._keep_result(event, now)
         elif isinstance(event, ev.VendorFailed):
             self._note("vendor-failed", {"vendor": event.vendor, "detail": event.detail, "turn": event.turn})
         for action in actions:
@@ -70,10 +76,15 @@ class Bookkeeping:
         """So much had come of an answer that was cancelled."""
         self.meter.add_waste(tokens=tokens)
 
+    def cost_by_now(self, seconds: float, prices: Prices) -> float:
+        """US dollars, `seconds` after the stream's start."""
+        return cost(self._used(seconds), prices).usd["total"]
+
     def ended(self, end: ev.EndCall, seconds: float, prices: Prices) -> None:
         """The stream is over, and with it the call unless somebody carries it on."""
         self._log.close()
         if end.transfer_to:
+            self._note("transferred", {"to": end.transfer_to, "reason": end.reason})
             transfer = {"to": end.transfer_to, "summary": end.summary}
             self._records.checkpoint(
                 self._session.call_sid, self._checkpoint(seconds) | {"transfer": transfer}, self._earlier.fence
@@ -81,8 +92,12 @@ class Bookkeeping:
         used = self._used(seconds)
         costs = cost(used, prices)
         usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
-        kept = CallEnded(end.result, end.reason, time.time(), usage, costs.usd)
-        self._records.call_ended(self._session.call_sid, kept, self._earlier.fence)
+        # A clock that was set back meanwhile must not have a call end before it began.
+        ended_at = max(time.time(), self._session.started_at + seconds)
+        # How a call ends that another stream has taken over, that one tells.
+        if end.reason != "superseded":
+            kept = CallEnded(end.result, end.reason, ended_at, usage, costs.usd)
+            self._records.call_ended(self._session.call_sid, kept, self._earlier.fence)
 
     def _keep(self, action: ev.Action, now: float) -> None:
         match action:
@@ -96,6 +111,14 @@ class Bookkeeping:
             case ev.RunTool():
                 # Without the arguments: they hold what the caller said, and the checkpoint has them.
                 self._note("tool-called", {"turn": action.turn, "tool": action.name})
+                self._running_tools[action.call_id] = action.name, now
+
+    def _keep_result(self, event: ev.ToolFinished, now: float) -> None:
+        """Without the words of it, as of its arguments."""
+        tool, began = self._running_tools.pop(event.call_id, ("", now))
+        outcome = "failed" if '"error": ' in event.result else "done"
+        seconds = round(now - began, 3)
+        self._note("tool-finished", {"turn": event.turn, "tool": tool, "outcome": outcome, "seconds": seconds})
 
     def _keep_turn(self, action: ev.RecordTurn, now: float) -> None:
         began = time.time() - now
