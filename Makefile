@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-console test-browser test-parts demo run bench evals replay style types pins clean
+.PHONY: help test test-calls test-work test-servers test-console test-browser test-parts demo run bench evals chaos drills soak replay style types pins lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,7 +16,7 @@ WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
 CONSOLE := tests/console
 BROWSER := tests/browser
-SERVERS := tests/test_other_servers.py tests/test_handover.py tests/web
+SERVERS := tests/test_other_servers.py tests/test_handover.py tests/drills tests/web
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
@@ -52,6 +52,15 @@ bench: $(READY) ## the load test: calls per core; another number: make bench CAL
 evals: $(READY) ## simulated callers judge whole conversations; your own agent: make evals AGENT=my_agent.toml
 	$(BIN)/python -m voice evals $(if $(AGENT),--agent $(AGENT))
 
+chaos: $(READY) ## what goes wrong at the vendors, beside 48 healthy calls; fewer: make chaos CALLS=4
+	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos
+
+drills: $(READY) ## fifty live calls through kills, restarts and reloads; a quarter of an hour
+	$(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/drills tests/test_handover.py
+
+soak: $(READY) ## fifty calls for half an hour, a fault a minute; another time: make soak MINUTES=60
+	$(BIN)/python -W ignore -m tests.drills --minutes $(or $(MINUTES),30) $(if $(CALLS),--calls $(CALLS))
+
 replay: $(READY) ## does a recorded call lead to the same actions? make replay LOG=calls/CA….jsonl
 	$(if $(LOG),,$(error which call? make replay LOG=calls/CA….jsonl))
 	$(BIN)/python -m voice replay $(LOG)
@@ -73,15 +82,27 @@ pins: ## newest versions of everything into constraints.txt
 	  .venv/pins/bin/python -m pip freeze --disable-pip-version-check | grep -iv '^audioop-lts'; \
 	  grep '^audioop-lts' constraints.txt; } > .venv/pins/constraints.txt
 	mv .venv/pins/constraints.txt constraints.txt
+	$(MAKE) lock
+
+# Its line is kept as above: it stands in no resolution of an older Python.
+lock: ## the hashes of all files of what is in constraints.txt into requirements.lock; takes some minutes
+	rm -rf .venv/pins
+	$(PYTHON) -m venv .venv/pins
+	.venv/pins/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	.venv/pins/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	  --output-file .venv/pins/lock.txt requirements-dev.txt
+	{ head -n 1 requirements.lock; grep -v -e '^--' -e '^$$' -e '^#' .venv/pins/lock.txt; \
+	  sed -n '/^audioop-lts/,/[^\\]$$/p' requirements.lock; } > .venv/pins/requirements.lock
+	mv .venv/pins/requirements.lock requirements.lock
 	rm -rf .venv/pins
 
 clean: ## remove the environment and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.txt requirements-dev.txt constraints.txt
+$(READY): requirements.txt requirements-dev.txt constraints.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Setting up .venv: a minute or two, once."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@touch $@

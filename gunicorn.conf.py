@@ -3,16 +3,23 @@
 Nothing but gevent is imported before the patch: `ssl` patched after its import recurses without end.
 """
 
-from gevent import monkey
+import os
+
+# Before gevent is: with its other resolver a few names that nobody answers for stop every look-up of the worker.
+os.environ.setdefault("GEVENT_RESOLVER", "ares")
+
+from gevent import monkey  # noqa: E402
 
 monkey.patch_all()
 
-import os  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
 
+from gunicorn import glogging  # noqa: E402
+
 from config.start import environment, load  # noqa: E402
+from voice import limits, logs  # noqa: E402
 
 _environ = environment()
 
@@ -23,12 +30,34 @@ def _number(name: str, default: int) -> int:
     return int(value) if value.isdecimal() else default
 
 
+def _word(name: str, default: str, *others: str) -> str:
+    """As `_number`."""
+    value = _environ.get(name, "").strip().lower()
+    return value if value in others else default
+
+
+class _Lines(glogging.Logger):  # type: ignore[misc]
+    """gunicorn's own lines go the way of all others: nobody waits for a pipe, and one form holds for all."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for log, output in ((self.error_log, cfg.errorlog), (self.access_log, cfg.accesslog)):
+            # Into a file, if somebody has asked for one.
+            if output == "-":
+                log.handlers = []
+                log.propagate = True
+
+
+loglevel = _word("LOG_LEVEL", "info", "debug", "warning", "error", "critical")
+logs.configure(loglevel, _word("LOG_FORMAT", "text", "json"), [])
+logger_class = _Lines
 bind = f"0.0.0.0:{_number('PORT', 8000)}"
 workers = _number("WEB_CONCURRENCY", os.cpu_count() or 1)
 worker_class = "gevent"
+_descriptors = limits.raise_descriptors()
 # Sockets of a worker, health checks and webhooks too. A client beyond it is accepted and never answered, so calls are
 # refused at MAX_CALLS, well below.
-worker_connections = _number("MAX_CALLS", 200) + 100
+worker_connections = min(_number("MAX_CALLS", 200), limits.calls_within(_descriptors)) + limits.OTHER_CONNECTIONS
 # Longer would let slow clients hold connections; a proxy keeps its own.
 keepalive = 2
 # The hub's heartbeat, not the length of a call.
@@ -45,22 +74,41 @@ def on_starting(server: Any) -> None:
     """In the master, before any worker: bad settings stop the start with one message instead of a boot loop."""
     from config.faults import ConfigError
 
+    if server.cfg.worker_class_str != worker_class:
+        sys.exit("The server needs gevent's worker: start it without -k, --worker-class and --threads.")
     try:
-        load(environment())
+        settings, _, _ = load(environment())
     except ConfigError as error:
         sys.exit(str(error))
+    if limits.calls_within(_descriptors) < settings.max_calls:
+        calls = limits.calls_within(_descriptors)
+        server.log.warning("%d open files are enough for %d calls a worker: more are refused", _descriptors, calls)
+
+
+def when_ready(server: Any) -> None:
+    """In the master, before any worker."""
+    from voice import master
+
+    master.take_charge(server)
 
 
 def post_worker_init(worker: Any) -> None:
     """In each worker, once it is up."""
     import gevent
 
-    from voice import drain, registry
+    from voice import drain, master, registry
+    from voice.memory import Memory
+    from voice.watchdog import Watchdog
 
-    drain.when_it_goes(lambda: worker.alive, _number("DRAIN_TIMEOUT_S", 20))
+    gevent.get_hub().print_exception = logs.greenlet_failed
+    Watchdog().start()
+    limit_mb = _number("MAX_MEMORY_MB", 0) or limits.memory_mb(worker.cfg.workers)
+    if limit_mb is not None:
+        Memory(limit_mb, leave=lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    drain.when_it_goes(lambda: worker.alive, master.goes, _number("DRAIN_TIMEOUT_S", 20))
     worker.wsgi.extensions["background"].start()
     # kill -USR2 <worker>: which calls are live, and where each of their greenlets stands.
-    gevent.signal_handler(signal.SIGUSR2, lambda: sys.stderr.write(registry.describe()))
+    gevent.signal_handler(signal.SIGUSR2, lambda: logs.write(registry.describe()))
 
 
 def worker_exit(server: Any, worker: Any) -> None:

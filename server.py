@@ -4,10 +4,13 @@ The only reader of the environment besides gunicorn.conf.py and the command line
 """
 
 import gc
+import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -20,20 +23,25 @@ from config.faults import ConfigError
 from config.prices import Prices
 from config.settings import Settings
 from config.start import environment, load
-from voice import logs
+from voice import limits, logs
 from voice.after_call import AfterCall
+from voice.breaker import Breaker
+from voice.heartbeat import Heartbeat
 from voice.monitor import Monitor
 from voice.presence import Presence
+from voice.recall import Recall
 from voice.recorder import Recordings
 from voice.records.outbox import Outbox
 from voice.records.records import Records
 from voice.records.retention import Retention
 from voice.services import Services
+from voice.spending import Spending, unpriced
 from voice.web.api import Api, register_api_errors
 from voice.web.console.doors import Console
 from voice.web.console.live import Live
 from voice.web.console.phone import PhoneDoors
 from voice.web.console.sessions import Sessions
+from voice.web.gate import Gate
 from voice.web.health import health_doors
 from voice.web.outbound_limits import OutboundLimits
 from voice.web.tokens import Tokens
@@ -48,21 +56,28 @@ _BODY_BYTES = 65536
 _LAST_WORDS_S = 3.0
 _SETTLE_S = 10.0
 _SHORTEST_SECRET = 6
+_BEFORE_NEXT_TRY_S = 2.0
+
+_log = logging.getLogger("voice")
 
 
 class Background:
     """What runs besides the requests: started by whoever serves the application, in the process that serves it."""
 
-    def __init__(self, records: Records, outbox: Outbox, monitor: Monitor, presence: Presence) -> None:
+    def __init__(
+        self, records: Records, outbox: Outbox, monitor: Monitor, heartbeat: Heartbeat, presence: Presence
+    ) -> None:
         self._records = records
         self._presence = presence
         self._outbox = outbox
         self._monitor = monitor
+        self._heartbeat = heartbeat
 
     def start(self) -> None:
         self._records.start()
         self._outbox.start()
         self._monitor.start()
+        self._heartbeat.start()
         self._presence.start()
         gevent.spawn(self._settle).name = "settle"
 
@@ -85,17 +100,27 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.config["MAX_CONTENT_LENGTH"] = _BODY_BYTES
     app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoReader}
     services = _services(settings, agents, prices)
-    after_call = AfterCall(agents, services.records, services.language_model, services.default_model, services.prices)
-    doors = TwilioDoors(services, after_call, Tokens(settings.twilio_auth_token), settings.max_calls)
-    app.register_blueprint(doors.blueprint())
-    limits = OutboundLimits(settings.outbound_prefixes, settings.outbound_per_minute, settings.outbound_per_day)
-    api = Api(services, settings.api_token, settings.twilio_phone_number, limits)
+    after_call = AfterCall(
+        agents, services.records, services.language_model, services.default_model, services.prices, services.owner
+    )
+    recall = Recall(services.telephone, services.records, services.public_url, services.owner)
+    spending = _spending(settings, agents, services)
+    gate = Gate(services.records, spending, settings.calls_per_second, settings.calls_per_number)
+    tokens = Tokens(settings.twilio_auth_token, services.records.spend)
+    app.register_blueprint(TwilioDoors(services, after_call, recall, tokens, gate, settings.max_calls).blueprint())
+    limits = OutboundLimits(
+        settings.outbound_prefixes,
+        settings.outbound_per_minute,
+        settings.outbound_per_day,
+        settings.outbound_minutes_per_day,
+    )
+    api = Api(services, settings.api_token, settings.twilio_phone_number, limits, spending)
     app.register_blueprint(api.blueprint())
     register_api_errors(app)
-    app.register_blueprint(health_doors(settings.max_calls))
+    app.register_blueprint(health_doors(settings.max_calls, lambda: services.records.is_in_trouble))
     presence = Presence(services.records, services.owner, settings.max_calls)
     sessions = Sessions(settings.api_token)
-    phone = PhoneDoors(services, after_call, Tokens(sessions.secret), settings.max_calls)
+    phone = PhoneDoors(services, after_call, Tokens(sessions.secret, services.records.spend), settings.max_calls)
     # Not the one that the calls' records go through: whoever looks for something must not keep them waiting.
     looking = Records(settings.database_url)
     console = Console(services, looking, api, Live(presence, looking), sessions)
@@ -103,14 +128,24 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),
-        Monitor(settings.idle_timeout_s, settings.monitor_interval_s, _chores(settings, services, after_call)),
+        Monitor(
+            settings.idle_timeout_s,
+            settings.monitor_interval_s,
+            [recall.sweep, *_chores(settings, services, after_call, spending)],
+            recall.hang_up,
+        ),
+        Heartbeat(services.records, services.owner),
         presence,
     )
     return app
 
 
-def _chores(settings: Settings, services: Services, after_call: AfterCall) -> list[Callable[[], None]]:
+def _chores(
+    settings: Settings, services: Services, after_call: AfterCall, spending: Spending
+) -> list[Callable[[], None]]:
     chores = [after_call.sweep, services.recordings.sweep]
+    if settings.cost_per_call or settings.cost_per_day:
+        chores.append(spending.look)
     if settings.retention_days:
         retention = Retention(
             services.records, settings.call_log_dir, settings.retention_days, services.recordings.delete_older
@@ -119,8 +154,20 @@ def _chores(settings: Settings, services: Services, after_call: AfterCall) -> li
     return chores
 
 
+def _spending(settings: Settings, agents: Mapping[str, Agent], services: Services) -> Spending:
+    models = {settings.xai_model, *(agent.model for agent in agents.values() if agent.model)}
+    models |= {settings.xai_fallback_model} if settings.xai_fallback_model else set()
+    missing = unpriced(services.prices, models, settings.openai_transcription_model, settings.elevenlabs_model)
+    if missing and (settings.cost_per_call or settings.cost_per_day):
+        _log.warning(
+            "COST_PER_CALL and COST_PER_DAY count nothing for what has no price in config/prices.toml: %s",
+            ", ".join(missing),
+        )
+    return Spending(services.records, settings.cost_per_call, settings.cost_per_day)
+
+
 def _services(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -> Services:
-    def new_transcriber(name: str) -> Transcriber:
+    def new_transcriber(name: object) -> Transcriber:
         return Transcriber(
             settings.openai_realtime_url,
             settings.openai_api_key,
@@ -152,6 +199,7 @@ def _services(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -
         clips=Clips(
             settings.elevenlabs_http_url, settings.elevenlabs_api_key, settings.elevenlabs_model, settings.clips_dir
         ),
+        breaker=Breaker(),
         telephone=Telephone(settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_api_base_url),
         records=Records(settings.database_url),
         public_url=settings.public_url,
@@ -170,9 +218,14 @@ def _app_from_environment() -> Flask:
     try:
         settings, agents, prices = load(environment())
     except ConfigError as error:
-        _refuse(str(error))
+        # gunicorn's master has looked at all of it when it started, so it was changed since. The other workers have it
+        # as it was: rather another try after a while, and again, than gunicorn's end.
+        time.sleep(_BEFORE_NEXT_TRY_S)
+        _refuse(str(error), 1)
     logs.configure(settings.log_level, settings.log_format, _secrets(settings, agents))
-    return create_app(settings, agents, prices)
+    # gunicorn's master tells the operator; the rest would fail in the middle of somebody's call.
+    calls = min(settings.max_calls, limits.calls_within(limits.raise_descriptors()))
+    return create_app(replace(settings, max_calls=calls), agents, prices)
 
 
 def _secrets(settings: Settings, agents: Mapping[str, Agent]) -> list[str]:
@@ -194,10 +247,10 @@ def _secrets(settings: Settings, agents: Mapping[str, Agent]) -> list[str]:
     return [secret for secret in known if secret and len(secret) >= _SHORTEST_SECRET]
 
 
-def _refuse(why: str) -> NoReturn:
+def _refuse(why: str, code: int = 3) -> NoReturn:
+    """3 is gunicorn's own code for a worker that cannot boot: with any other it boots another one, without end."""
     sys.stderr.write(why + "\n")
-    # gunicorn's own code for a worker that cannot boot: with any other it would boot another one, without end.
-    sys.exit(3)
+    sys.exit(code)
 
 
 def __getattr__(name: str) -> Flask:

@@ -10,7 +10,7 @@ from config.table import Table
 
 ADDRESS_ALLOWED = (
     "an address such as 'https://example.com/calls' without user, password and #; http only for localhost, "
-    "127.0.0.1 and [::1]"
+    "127.0.0.1 and [::1]; an address of a private network beside allow_private = true"
 )
 _HEADERS_ALLOWED = "names and texts without control characters; of the environment, ${NAME}"
 _SECRET_ALLOWED = "the name of a variable of the environment, such as '${CALLS_SECRET}'"
@@ -35,7 +35,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 def address(table: Table, key: str, names: Collection[str] | None = ()) -> str:
     """The address at `key`; its path and query may have the `names` in braces, where None stands for any."""
     url = table.form(key, _ADDRESS, ADDRESS_ALLOWED)
-    wrong = _wrong(url) if url else None
+    wrong = _wrong(url, table.flag("allow_private")) if url else None
     if wrong:
         table.refuse(key, wrong, ADDRESS_ALLOWED)
         return url
@@ -76,7 +76,7 @@ def secret(table: Table, key: str, environ: Mapping[str, str]) -> str:
     return _filled_in(table, key, value, environ)
 
 
-def _wrong(url: str) -> str | None:
+def _wrong(url: str, private: bool) -> str | None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -88,10 +88,20 @@ def _wrong(url: str) -> str | None:
         return "is no https address"
     if not (_HOST.fullmatch(host) or _is_ipv6(host)) or port == 0:
         return "has no host and port that can be called"
+    # Of a name it is known only when it is called; then the same holds.
+    if not private and host not in _LOCAL and _is_private(host):
+        return "is an address of a private network"
     rest = _PLACEHOLDER.sub("", f"{parts.path}?{parts.query}")
     if "{" in rest or "}" in rest or _NEVER.search(rest) or "#" in url:
         return "has characters after the host that an address may not have"
     return None
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 def _is_ipv6(host: str) -> bool:

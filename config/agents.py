@@ -184,6 +184,8 @@ def _read(path: Path, environ: Mapping[str, str], faults: list[str]) -> Agent | 
         # tomllib names line and column, except at the end.
         wrong = str(error).replace("at end of document", f"at the end, line {len(text.splitlines())}")
         faults.append(f"{path} is not TOML: {wrong}; allowed: key = value, one a line")
+    except RecursionError:
+        faults.append(f"{path} is nested too deeply; allowed: key = value, one a line")
     return None
 
 

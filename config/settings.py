@@ -22,6 +22,8 @@ _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _AGENT_NAME = re.compile(r"[a-z0-9_-]+")
 # A header carries the keys: printable ASCII without spaces. Quotes are left over from a shell, never part of a key.
 _SECRET = re.compile(r"[!#-&(-~]+")
+# Left over from an example: with it every call would fail.
+_PLACEHOLDER = re.compile(r"(?i)(your|insert|replace|paste|enter)[-_].*|change[-_]?me|placeholder|x{4,}|\*+|\.{3}|<.*>")
 _TOKEN = re.compile(rf"{_SECRET.pattern[:-1]}{{20,}}")
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
@@ -49,6 +51,16 @@ class Settings:
     outbound_per_minute: int
     outbound_per_day: int
     """So many calls are placed, by all workers together."""
+    outbound_minutes_per_day: int | None
+    """So long the calls that are placed may last, all together; None: no limit."""
+    calls_per_second: int
+    """New calls for each worker; more wait a little, and many more are refused."""
+    calls_per_number: int | None
+    """Calls from one number within an hour, by all workers together; None: no limit."""
+    cost_per_call: float | None
+    """US dollars, reckoned from config/prices.toml; None: no limit."""
+    cost_per_day: float | None
+    """US dollars of the calls of 24 hours, by all workers together; None: no limit."""
     retention_days: int | None
     """Records of calls that are older are deleted; None: they stay."""
     api_token: str | None = field(repr=False)
@@ -70,6 +82,8 @@ class Settings:
     elevenlabs_model: str
     max_calls: int
     """Live calls for each worker."""
+    max_memory_mb: int | None
+    """A worker that uses more goes; None: its share of what the machine has."""
     idle_timeout_s: float
     monitor_interval_s: float
     drain_timeout_s: int
@@ -105,7 +119,12 @@ class Settings:
             outbound_prefixes=env.prefixes("OUTBOUND_PREFIXES"),
             outbound_per_minute=env.whole("OUTBOUND_PER_MINUTE", "60", 0, 100000),
             outbound_per_day=env.whole("OUTBOUND_PER_DAY", "1000", 0, 10000000),
-            retention_days=env.whole("RETENTION_DAYS", "1", 1, 36500) if env.given("RETENTION_DAYS") else None,
+            outbound_minutes_per_day=env.optional_whole("OUTBOUND_MINUTES_PER_DAY", 0, 10000000),
+            calls_per_second=env.whole("CALLS_PER_SECOND", "50", 1, 1000),
+            calls_per_number=env.optional_whole("CALLS_PER_NUMBER", 1, 1000000),
+            cost_per_call=env.dollars("COST_PER_CALL"),
+            cost_per_day=env.dollars("COST_PER_DAY"),
+            retention_days=env.optional_whole("RETENTION_DAYS", 1, 36500),
             api_token=env.token("API_TOKEN"),
             openai_api_key=env.secret("OPENAI_API_KEY"),
             openai_realtime_url=env.url("OPENAI_REALTIME_URL", "wss://api.openai.com/v1/realtime", ("wss", "ws")),
@@ -123,6 +142,7 @@ class Settings:
                 "ELEVENLABS_MODEL", "eleven_flash_v2_5", speech_model_fault, SPEECH_MODEL_ALLOWED
             ),
             max_calls=env.whole("MAX_CALLS", "200", 1, 5000),
+            max_memory_mb=env.optional_whole("MAX_MEMORY_MB", 64, 1000000),
             idle_timeout_s=env.seconds("IDLE_TIMEOUT_S", "300", 0.1, 86400),
             monitor_interval_s=env.seconds("MONITOR_INTERVAL_S", "60", 0.1, 3600),
             drain_timeout_s=env.whole("DRAIN_TIMEOUT_S", "20", 5, 600),
@@ -171,7 +191,10 @@ class _Environment:
         return self._environ.get(name, "").strip()
 
     def secret(self, name: str) -> str:
-        return self._required(name, _SECRET, "printable ASCII without spaces and quotes")
+        value = self._required(name, _SECRET, "printable ASCII without spaces and quotes")
+        if _PLACEHOLDER.fullmatch(value):
+            self._refuse(name, "is a placeholder", "the key itself")
+        return value
 
     def token(self, name: str) -> str | None:
         """Long enough that nobody guesses it."""
@@ -224,6 +247,18 @@ class _Environment:
             return int(value)
         self._refuse(name, f"is {shown(value)}", f"a whole number from {low} to {high}")
         return low
+
+    def optional_whole(self, name: str, low: int, high: int) -> int | None:
+        return self.whole(name, str(low), low, high) if self.given(name) else None
+
+    def dollars(self, name: str) -> float | None:
+        value = self.given(name)
+        if not value:
+            return None
+        if _DECIMAL.fullmatch(value) and float(value) > 0:
+            return float(value)
+        self._refuse(name, f"is {shown(value)}", "US dollars, more than 0, such as 25 or 0.5")
+        return None
 
     def seconds(self, name: str, default: str, low: float, high: float) -> float:
         value = self.given(name) or default

@@ -93,6 +93,7 @@ def _webhook(table: Table, environ: Mapping[str, str]) -> WebhookTool:
         method=table.choice("method", _METHODS),
         headers=headers(table.table("headers"), environ),
         timeout_s=table.number("timeout_s", 8, 1, 30),
+        allow_private=table.flag("allow_private"),
         parameters=schema,
     )
 
@@ -102,6 +103,7 @@ def read_after_call(table: Table, environ: Mapping[str, str]) -> AfterCall:
     read = AfterCall(
         webhook=address(table, "webhook") if table.has("webhook") else None,
         secret=secret(table, "secret", environ),
+        allow_private=table.flag("allow_private"),
         summary=table.flag("summary"),
         fields={name: _field(fields.table(name)) for name in fields.names(_NAME, _NAME_ALLOWED)},
     )

@@ -54,6 +54,8 @@ class WebhookTool:
     """From the call to the end of the answer, 1..30 seconds."""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
     """A JSON schema of draft 2020-12, of type object, checked, without $ref."""
+    allow_private: bool = False
+    """Its host may have an address that the Internet does not have."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,5 @@ class AfterCall:
     summary: bool = False
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the model is to find in the call: JSON schemas by name, each of `type`, `description` and perhaps `enum`."""
+    allow_private: bool = False
+    """As of a tool's webhook."""

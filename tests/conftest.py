@@ -2,11 +2,23 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Generator, Iterator  # noqa: E402
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
+from tests.reliability import results  # noqa: E402
 from tests.running import Running  # noqa: E402
+
+# For `make chaos`: --hypothesis-profile=chaos, two hundred times as many examples.
+settings.register_profile("chaos", max_examples=20_000, deadline=None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    results.keep(item, report)
+    return report
 
 
 @pytest.fixture(scope="module")

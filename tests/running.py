@@ -1,10 +1,11 @@
 """The real server under gunicorn with the stand-ins beside it, and phones to call it: for tests of whole calls."""
 
+import base64
 import os
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,21 @@ def echo(messages: list[dict[str, Any]]) -> Answer:
 
 
 class Running:
-    """Use as a context manager. `environment` overrides what the server is told."""
+    """Use as a context manager. `environment` overrides what the server is told; `prefix` as in ServerProcess."""
 
-    def __init__(self, folder: Path, workers: int = 1, **environment: str) -> None:
+    def __init__(self, folder: Path, workers: int = 1, prefix: tuple[str, ...] = (), **environment: str) -> None:
         self.folder = folder
         self.sandbox = Sandbox()
         self.log_path = folder / "server.log"
         self.calls_dir = folder / "calls"
         self._workers = workers
+        self._prefix = prefix
         self._environment = {
             "AGENTS_DIR": str(AGENTS),
             "DEFAULT_AGENT": "plain",
             "CALL_LOG_DIR": str(self.calls_dir),
             "CLIPS_DIR": str(folder / "clips"),
+            "RECORDINGS_DIR": str(folder / "recordings"),
             "DATABASE_URL": f"sqlite:///{folder / 'voice.db'}",
             **environment,
         }
@@ -50,8 +53,8 @@ class Running:
     def __enter__(self) -> "Running":
         self.sandbox.start()
         self._log = self.log_path.open("wb")
-        environment = self.sandbox.environment() | self._environment
-        self.server = ServerProcess(environment, self._log, workers=self._workers)
+        self.environment = self.sandbox.environment() | self._environment
+        self.server = ServerProcess(self.environment, self._log, workers=self._workers, prefix=self._prefix)
         try:
             self.server.start()
         except RuntimeError as error:
@@ -62,6 +65,7 @@ class Running:
         self.server.stop()
         self.sandbox.stop()
         self._log.close()
+        assert secrets_in(self.environment, self.log_path) == [], "a secret stands in the server's log"
 
     def forget(self) -> None:
         for stand_in in (self.sandbox.openai, self.sandbox.xai, self.sandbox.elevenlabs):
@@ -121,6 +125,15 @@ class Running:
     def wait_until_idle(self) -> None:
         """Until all three maps of the worker are empty."""
         wait_until(lambda: self.level()[:3] == (0, 0, 0), 15, "no call is left")
+
+
+def secrets_in(environment: Mapping[str, str], log: Path) -> list[str]:
+    """The names of the secrets of the environment that stand in the log, as they are or as a request carries them."""
+    known = {name: value for name, value in environment.items() if re.search(r"_(KEY|TOKEN|SECRET)$", name)}
+    account = f"{environment['TWILIO_ACCOUNT_SID']}:{environment['TWILIO_AUTH_TOKEN']}"
+    known["TWILIO's basic authorization"] = base64.b64encode(account.encode()).decode()
+    text = log.read_text(errors="replace")
+    return [name for name, value in known.items() if value and value in text]
 
 
 def wait_until(true: Callable[[], bool], timeout: float, what: str) -> None:

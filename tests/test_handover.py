@@ -71,6 +71,7 @@ def _gap_s(phone: Phone) -> float:
     return begun - ended
 
 
+@pytest.mark.matrix(48)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "told to go"])
 def test_the_calls_of_a_worker_go_on_at_the_other(server: Running, end: signal.Signals) -> None:
     phones = _calls(server)
@@ -91,6 +92,7 @@ def test_the_calls_of_a_worker_go_on_at_the_other(server: Running, end: signal.S
     assert "given up" not in server.log and "Traceback" not in server.log
 
 
+@pytest.mark.matrix(50)
 def test_a_reload_moves_every_call_and_nobody_hears_it(server: Running) -> None:
     phones = _calls(server)
     os.kill(server.server.pid, signal.SIGHUP)

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.running import Running
+from tests.working import OUR_NUMBER, Working
+from voice.sandbox import faults
+from voice.sandbox.call_plan import CallSetup
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,30 @@ def test_a_silent_call_is_ended_by_the_monitor_and_leaves_nothing(tmp_path: Path
         running.wait_until_idle()
         assert all(session.closed for session in running.sandbox.openai.sessions)
         assert all(socket.closed for socket in running.sandbox.elevenlabs.sockets)
+
+
+@pytest.mark.matrix(6, 15, 27, 31)
+def test_vendors_that_refuse_the_account_and_twilio_says_the_apology_and_dials(tmp_path: Path) -> None:
+    """The next caller is not even connected with them; one line tells of it."""
+    with Working(tmp_path) as working:
+        working.running.forget()
+        sandbox = working.running.sandbox
+        sandbox.xai.faults += [faults.AnswerStatus(403)] * 2
+        for vendor in (sandbox.elevenlabs, sandbox.openai):
+            vendor.faults += [faults.RefuseUpgrade(401)] * 2
+        for _ in range(2):
+            phone = working.running.phone(to_number=OUR_NUMBER, setup=CallSetup(dial_outcome="no-answer"))
+            phone.dial()
+            phone.wait_until_over(15)
+            assert phone.dialed == ["+15550002222"]
+            # Once before it rings, once when nobody has answered.
+            assert phone.said == ["Sorry, something is wrong. Goodbye."] * 2
+            first = next(entry.at for entry in phone.events if entry.kind == "say")
+            assert first - phone.began < 4
+        assert phone.streams == [] and sandbox.openai.sessions == []
+        assert first - phone.began < 1
+        alarms = [line for line in working.running.lines_of("") if " ERROR " in line and "refuses our account" in line]
+        assert len([line for line in alarms if "synthesizer" in line]) == 1
 
 
 def test_more_calls_than_the_server_takes_are_refused_politely(tmp_path: Path) -> None:

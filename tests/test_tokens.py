@@ -33,7 +33,7 @@ def made(age_s: float, content: object, secret: str = SECRET) -> dict[str, str]:
     return {"token": str(URLSafeTimedSerializer(secret, salt="twilio-stream", signer=Aged).dumps(content))}
 
 
-CONTENT = ["a nonce", CALL_SID, "receptionist", "+15550001", "+15550002", "an-outbound-id", "resumed"]
+CONTENT = ["a nonce", 0, CALL_SID, "receptionist", "+15550001", "+15550002", "an-outbound-id", "resumed", ""]
 
 
 def test_a_token_admits_its_call() -> None:
@@ -43,6 +43,7 @@ def test_a_token_admits_its_call() -> None:
     assert tokens.admit(started(given)) == ADMISSION
 
 
+@pytest.mark.threat(3)
 def test_it_is_good_once() -> None:
     tokens = Tokens(SECRET)
     given = parameters(tokens)
@@ -66,6 +67,7 @@ def test_it_is_good_for_a_minute(age_s: float) -> None:
     assert Tokens(SECRET).admit(started(made(age_s, CONTENT))).caller_number == "+15550001"
 
 
+@pytest.mark.threat(2, 3)
 @pytest.mark.parametrize("age_s", [LIFETIME_S + 2, 86_400, -5])
 def test_and_no_longer_nor_before_its_time(age_s: float) -> None:
     with pytest.raises(CallRefused, match="too old"):
@@ -86,12 +88,14 @@ WRONG: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.threat(2)
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_whatever_else_is_given_is_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(CallRefused, match="missing, wrong or too old"):
         Tokens(SECRET).admit(started(wrong))
 
 
+@pytest.mark.threat(2)
 def test_a_token_with_one_letter_changed_is_refused() -> None:
     token = parameters(Tokens(SECRET))["token"]
     for place in range(0, len(token), 7):
@@ -100,6 +104,7 @@ def test_a_token_with_one_letter_changed_is_refused() -> None:
             Tokens(SECRET).admit(started({"token": changed}))
 
 
+@pytest.mark.threat(2, 3)
 def test_a_token_opens_no_other_call_and_is_not_spent_by_the_attempt() -> None:
     tokens = Tokens(SECRET)
     given = parameters(tokens)

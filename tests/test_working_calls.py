@@ -46,6 +46,7 @@ def _tool_results(working: Working) -> list[str]:
 # Transfers
 
 
+@pytest.mark.threat(6)
 def test_a_warm_transfer_tells_the_human_first(working: Working) -> None:
     phone = _greeted(working, dial_outcome="completed")
     phone.say("Put me through")
@@ -77,6 +78,7 @@ def test_nobody_answers_and_the_agent_goes_on_where_it_was(working: Working) -> 
     assert [turn["number"] for turn in record["turns"]] == list(range(1, len(record["turns"]) + 1))
 
 
+@pytest.mark.threat(6)
 def test_nobody_is_dialed_who_is_not_on_the_list(working: Working) -> None:
     phone = _greeted(working)
     phone.say("Give me the boss")
@@ -88,7 +90,7 @@ def test_nobody_is_dialed_who_is_not_on_the_list(working: Working) -> None:
 
 def test_the_vendors_fail_and_the_human_takes_the_call(working: Working) -> None:
     # A reply that was begun before the final transcript takes one of them with it.
-    working.running.sandbox.xai.faults += [faults.AnswerStatus(403)] * 3
+    working.running.sandbox.xai.faults += [faults.AnswerStatus(404)] * 3
     phone = _greeted(working, dial_outcome="completed")
     phone.say("Hello")
     phone.wait_until_over(15)
@@ -96,28 +98,22 @@ def test_the_vendors_fail_and_the_human_takes_the_call(working: Working) -> None
     assert working.ended(phone.call_sid)["reason"] == "language-model-failed"
 
 
-@pytest.mark.parametrize("vendors", [("elevenlabs",), ("elevenlabs", "openai", "xai")], ids=["voice", "all"])
-def test_without_a_vendor_twilio_says_the_apology_and_dials(working: Working, vendors: tuple[str, ...]) -> None:
-    for vendor in vendors:
-        refusal = faults.AnswerStatus(403) if vendor == "xai" else faults.RefuseUpgrade(401)
-        getattr(working.running.sandbox, vendor).faults += [refusal] * 2
-    phone = working.running.phone(to_number=OUR_NUMBER, setup=CallSetup(dial_outcome="no-answer"))
-    phone.dial()
-    phone.wait_until_over(15)
-    assert phone.dialed == ["+15550002222"]
-    # Once before it rings, once when nobody has answered.
-    assert phone.said == ["Sorry, something is wrong. Goodbye."] * 2
-    first = next(entry.at for entry in phone.events if entry.kind == "say")
-    assert first - phone.began < 4
-
-
-def test_a_voice_without_a_sound_is_replaced_by_the_fallback_voice(working: Working) -> None:
+def test_a_voice_without_a_sound_is_replaced_by_the_fallback_voice_and_that_by_requests(working: Working) -> None:
     phone = _greeted(working)
-    # Of the answer, and of the same in a new context.
+    # Of the answer, and of the same over a new connection.
     working.running.sandbox.elevenlabs.faults += [faults.NoAudio(), faults.NoAudio()]
     phone.say("Hello")
     phone.wait_until_heard("You said: Hello")
-    assert [socket.voice_id for socket in working.running.sandbox.elevenlabs.sockets] == ["plainVoice", "otherVoice"]
+    sockets = ["plainVoice", "plainVoice", "otherVoice"]
+    assert [socket.voice_id for socket in working.running.sandbox.elevenlabs.sockets] == sockets
+    phone.wait_until_silent()
+    working.running.sandbox.elevenlabs.faults += [faults.NoAudio()] * 3
+    phone.say("Is it you")
+    phone.wait_until_heard("You said: Is it you")
+    assert "by-request" in "".join(working.running.lines_of(phone.call_sid))
+    phone.wait_until_silent()
+    phone.say("Still there")
+    phone.wait_until_heard("You said: Still there")
     phone.hang_up()
     phone.wait_until_over()
 
@@ -125,6 +121,7 @@ def test_a_voice_without_a_sound_is_replaced_by_the_fallback_voice(working: Work
 # Keys and messages
 
 
+@pytest.mark.threat(10, 11)
 def test_what_is_typed_in_secret_is_seen_by_the_web_service_alone(working: Working) -> None:
     phone = _greeted(working)
     phone.say("My account please")
@@ -201,12 +198,15 @@ def test_a_call_that_we_place_knows_whom_it_speaks_with(working: Working) -> Non
     assert record["usage"]["amd"] == 1 and record["usage"]["outbound"]
 
 
+@pytest.mark.matrix(76)
 def test_a_machine_gets_the_message_and_nothing_else(working: Working) -> None:
     phone = working.calls("+15550007777", answered_by="machine_end_beep", first_name="Ann")
     phone.wait_until_over(15)
     assert phone.heard_text.endswith("Hello Ann, please call us back.")
     record = working.ended(phone.call_sid)
     assert (record["answered_by"], record["reason"]) == ("machine_end_beep", "message-left")
+    ends = [line for line in working.running.lines_of(phone.call_sid) if ": over, " in line]
+    assert [end.split(", ")[2] for end in ends] == ["superseded", "message-left"], "nobody has hung up"
 
 
 def test_a_fax_is_hung_up_on(working: Working) -> None:
@@ -306,6 +306,30 @@ def test_the_record_of_a_call_is_delivered_signed_until_it_is_taken(working: Wor
     log = working.running.calls_dir / f"{phone.call_sid}.jsonl"
     assert log.exists() and working.api("DELETE", f"/api/calls/{phone.call_sid}").status_code == 204
     assert not log.exists() and working.record(phone.call_sid)["error"] == "unknown_call"
+
+
+def test_what_the_agent_does_is_in_the_record_without_the_words(working: Working) -> None:
+    phone = _greeted(working, dial_outcome="completed")
+    phone.say("Text me the address")
+    phone.wait_until_heard("The tool says sent")
+    phone.wait_until_silent()
+    phone.say("Put me through")
+    phone.wait_until_over()
+    wait_until(lambda: working.record(phone.call_sid)["reason"] == "transferred", 5, "the transfer is recorded")
+    events = {event["kind"]: event["detail"] for event in working.record(phone.call_sid)["events"]}
+    assert (events["tool-finished"]["tool"], events["tool-finished"]["outcome"]) == ("send_sms", "done")
+    assert events["transferred"] == {"to": "desk", "reason": "transferred"}
+    assert events["transfer-ended"] == {"outcome": "completed"}
+    assert "Mill Lane" not in str(events)
+
+
+@pytest.mark.matrix(47)
+def test_streams_that_never_open_end_with_the_apology_at_the_agents_human(working: Working) -> None:
+    setup = CallSetup(failing_handshakes=99, dial_outcome="no-answer")
+    phone = working.running.phone(to_number=OUR_NUMBER, setup=setup)
+    phone.dial()
+    phone.wait_until_over(20)
+    assert phone.dialed == ["+15550002222"] and phone.said == ["Sorry, something is wrong. Goodbye."] * 2
 
 
 # What must not be found out, sent twice or used for something else

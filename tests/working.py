@@ -82,6 +82,8 @@ class WebServices:
         """Path, headers in lower case, body."""
         self.refused = ""
         """The first request with this in its body is answered with 500."""
+        self.answers: dict[str, bytes] = {}
+        """By path; else a balance of twelve dollars."""
         self._server = WSGIServer(("127.0.0.1", 0), self._app, log=None)
 
     def start(self) -> None:
@@ -105,7 +107,7 @@ class WebServices:
         if self.refused and self.refused.encode() in body:
             self.refused, status = "", "500 Internal Server Error"
         start_response(status, [("Content-Type", "application/json")])
-        return [b'{"balance": "twelve dollars"}']
+        return [self.answers.get(environ["PATH_INFO"], b'{"balance": "twelve dollars"}')]
 
 
 class Working:
@@ -141,6 +143,7 @@ class Working:
         self.running.sandbox.xai.answer = answer
         self.web.requests.clear()
         self.web.refused = ""
+        self.web.answers.clear()
         self.running.sandbox.twilio.messages.clear()
         self.running.sandbox.twilio.on_create = None
 

@@ -50,7 +50,11 @@ The process
     registry.py             the live calls, and the text that SIGUSR2 prints
     presence.py             what each worker tells the others of its live calls (core/pulse.py how each is doing)
     monitor.py              the periodic greenlet; drain.py a worker that goes hands its calls over
-    call_log.py, logs.py    the file of a call; the log of the server
+    master.py               gunicorn's master: a reload changes nothing unless new workers can take over
+    recall.py               calls that Twilio holds without a stream; heartbeat.py what workers know of each other
+    call_log.py, logs.py    the file of a call; the log of the server, by way of log_output.py
+    watchdog.py             a thread that looks whether the worker stands still; memory.py, limits.py what it may use
+    supervision.py          the worker's own greenlets, begun again when they fail
     errors.py               every error, by what can be done about it
     cli.py                  `python -m voice ...`
     sandbox/                the world outside on 127.0.0.1: stand-ins, a phone, the demo, the load test

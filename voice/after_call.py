@@ -22,7 +22,11 @@ from voice.usage import Meter, cost
 from voice.wires.language_model import LanguageModel, Request
 
 SETTLE_S = 5.0
-"""A call that has lost its stream comes back within moments, or not at all."""
+"""A call that has lost its stream comes back within moments."""
+LOST_SETTLE_S = 20.0
+"""Or is asked back after ten seconds."""
+_LONGEST_S = 120.0
+"""For one call; after that another worker may try."""
 _MAX_TOKENS = 800
 
 _log = logging.getLogger("voice.after_call")
@@ -46,21 +50,26 @@ class AfterCall:
         language_model: LanguageModel,
         default_model: str,
         prices: Prices,
+        owner: str,
     ) -> None:
+        """`owner` is this worker in the records."""
+        self._owner = owner
         self._agents = agents
         self._records = records
         self._language_model = language_model
         self._default_model = default_model
         self._prices = prices
-        # Calls of this worker that are waited for or looked into: a call may be told of more than once.
-        self._looked_after: set[str] = set()
+        # Calls that are waited for: a call may be told of more than once, and the last time counts.
+        self._waiting: dict[str, gevent.Greenlet] = {}
+        self._looked_into: set[str] = set()
         self._sweeping: gevent.Greenlet | None = None
 
-    def soon(self, call_sid: str) -> None:
+    def soon(self, call_sid: str, settle_s: float = SETTLE_S) -> None:
         """Once it is clear that the call is not carried on. Returns at once."""
-        if call_sid not in self._looked_after:
-            self._looked_after.add(call_sid)
-            gevent.spawn_later(SETTLE_S, self._finish, call_sid).name = f"{call_sid} after-call"
+        if waiting := self._waiting.pop(call_sid, None):
+            waiting.kill(block=False)
+        greenlet = self._waiting[call_sid] = gevent.spawn_later(settle_s, self._after_waiting, call_sid)
+        greenlet.name = f"{call_sid} after-call"
 
     def sweep(self) -> None:
         """The calls that nobody has finished, because their worker has died or they were lost. Returns at once."""
@@ -75,37 +84,55 @@ class AfterCall:
             _log.warning("calls that nobody has finished cannot be looked for: %s", error)
             return
         for call_sid in left:
-            if call_sid not in self._looked_after:
+            if call_sid not in self._waiting:
                 self._finish(call_sid)
 
     def destination(self, agent: str) -> Destination | None:
         """Where the agent's webhooks go; None when its file has none any more."""
         after = self._agents[agent].after_call if agent in self._agents else None
-        return Destination(after.webhook, after.secret) if after and after.webhook else None
+        if not after or not after.webhook:
+            return None
+        return Destination(after.webhook, after.secret, after.allow_private)
+
+    def _after_waiting(self, call_sid: str) -> None:
+        del self._waiting[call_sid]
+        self._finish(call_sid)
 
     def _finish(self, call_sid: str) -> None:
+        """Unless it is being finished, here or by another worker that was told of its end."""
+        if call_sid in self._looked_into:
+            return
+        self._looked_into.add(call_sid)
+        lease = f"finish {call_sid}"
         try:
-            call = self._records.to_finish(call_sid)
-            if call is None:
-                return
-            agent = self._agents.get(call.agent)
-            if agent is None:
-                # Its file is gone, and with it everything that was wanted.
-                self._records.finish(call_sid, call.agent, {}, None)
-                return
-            found = self._look_into(call, agent)
-            changes = {"summary": found.values.pop("summary", None), "fields": found.values or None}
-            if found.usage and found.cost:
-                changes |= {"usage": found.usage, "cost": found.cost, "cost_usd": found.cost["total"]}
-            # Finished and posted at once: who dies before leaves it to the others, who comes second does nothing.
-            body = record_of(replace(call, **changes)) if agent.after_call.webhook else None
-            self._records.finish(call_sid, agent.name, changes, body)
+            if self._records.lease(lease, self._owner, _LONGEST_S):
+                try:
+                    self._finish_alone(call_sid)
+                finally:
+                    self._records.release(lease, self._owner)
         except RecordsUnavailable as error:
             _log.warning("%s: cannot be finished yet: %s", call_sid, error)
         except Exception:
             _log.exception("%s: finishing it failed", call_sid)
         finally:
-            self._looked_after.discard(call_sid)
+            self._looked_into.discard(call_sid)
+
+    def _finish_alone(self, call_sid: str) -> None:
+        call = self._records.to_finish(call_sid)
+        if call is None:
+            return
+        agent = self._agents.get(call.agent)
+        if agent is None:
+            # Its file is gone, and with it everything that was wanted.
+            self._records.finish(call_sid, call.agent, {}, None)
+            return
+        found = self._look_into(call, agent)
+        changes = {"summary": found.values.pop("summary", None), "fields": found.values or None}
+        if found.usage and found.cost:
+            changes |= {"usage": found.usage, "cost": found.cost, "cost_usd": found.cost["total"]}
+        # Finished and posted at once: who dies before leaves it to the others, who comes second does nothing.
+        body = record_of(replace(call, **changes)) if agent.after_call.webhook else None
+        self._records.finish(call_sid, agent.name, changes, body)
 
     def _look_into(self, call: CallRecord, agent: Agent) -> Found:
         """The summary, if the agent wants one, beside its fields; nothing where there is nothing to find."""
@@ -134,7 +161,7 @@ class AfterCall:
 def record_of(call: CallRecord) -> dict[str, Any]:
     """A call as the webhook and the API tell it. Times are seconds since the epoch, UTC; costs are US dollars."""
     told = asdict(call)
-    for ours in ("fence", "owner", "checkpoint", "finished_at"):
+    for ours in ("fence", "owner", "stream_name", "checkpoint", "finished_at"):
         told.pop(ours)
     told["turns"] = [asdict(turn) for turn in call.turns]
     told["events"] = [asdict(event) for event in call.events]

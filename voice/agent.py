@@ -83,6 +83,7 @@ def same_in_every_call(agent: Agent) -> set[str]:
     return {spoken(text) for text in texts}
 
 
-def voice(agent: Agent) -> Voice:
+def voice(agent: Agent, named: str = "") -> Voice:
+    """The agent's voice, or the one that is `named`."""
     chosen = ((name, value) for name, value in vars(agent.voice_settings).items() if value is not None)
-    return Voice(agent.voice, agent.language, tuple(chosen))
+    return Voice(named or agent.voice, agent.language, tuple(chosen))

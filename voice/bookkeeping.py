@@ -47,6 +47,8 @@ class Bookkeeping:
                 session.called_number,
                 session.started_at,
                 earlier.parameters,
+                session.connection.stream_name,
+                earlier.owner,
             ),
             earlier.fence,
         )
@@ -75,10 +77,15 @@ class Bookkeeping:
         """So much had come of an answer that was cancelled."""
         self.meter.add_waste(tokens=tokens)
 
+    def cost_by_now(self, seconds: float, prices: Prices) -> float:
+        """US dollars, `seconds` after the stream's start."""
+        return cost(self._used(seconds), prices).usd["total"]
+
     def ended(self, end: ev.EndCall, seconds: float, prices: Prices) -> None:
         """The stream is over, and with it the call unless somebody carries it on."""
         self._log.close()
         if end.transfer_to:
+            self._note("transferred", {"to": end.transfer_to, "reason": end.reason})
             transfer = {"to": end.transfer_to, "summary": end.summary}
             self._records.checkpoint(
                 self._session.call_sid, self._checkpoint(seconds) | {"transfer": transfer}, self._earlier.fence
@@ -88,8 +95,12 @@ class Bookkeeping:
         usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
         if end.result in ("lost", "handed-over", "transferred"):
             self._note("stream-ended", {"turn": self._session.conversation.turn, "reason": end.reason})
-        kept = CallEnded(end.result, end.reason, time.time(), usage, costs.usd)
-        self._records.call_ended(self._session.call_sid, kept, self._earlier.fence)
+        # A clock that was set back meanwhile must not have a call end before it began.
+        ended_at = max(time.time(), self._session.started_at + seconds)
+        # How a call ends that another stream has taken over, that one tells.
+        if end.reason != "superseded":
+            kept = CallEnded(end.result, end.reason, ended_at, usage, costs.usd)
+            self._records.call_ended(self._session.call_sid, kept, self._earlier.fence)
 
     def _keep(self, action: ev.Action, now: float) -> None:
         match action:

@@ -5,6 +5,7 @@ writes to Twilio's and ElevenLabs' sockets. Every other greenlet does one blocki
 """
 
 import logging
+import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,17 +27,19 @@ from voice.core.endpointing import Endpointing
 from voice.core.sentences import split
 from voice.core.variables import fill
 from voice.errors import CallerStreamError, CallRefused, VendorError
-from voice.readers import Ear, read_caller, read_synthesizer, read_transcriber
+from voice.readers import AnySynthesizer, Ear, read_caller, read_synthesizer, read_transcriber
 from voice.recorder import Recorder
 from voice.recovery import Earlier, recover
 from voice.reply import Replies
 from voice.sensitive import SensitiveDigits
-from voice.services import Admission, Line, Services
+from voice.services import Admission, Line, Name, Services
 from voice.tools import Outcome, Toolbox
 from voice.wires.caller import Caller, Started, StreamClosed
 from voice.wires.language_model import Request
-from voice.wires.synthesizer import KEEP_ALIVE_S, Synthesizer
+from voice.wires.speech_requests import SpeechRequests
+from voice.wires.synthesizer import KEEP_ALIVE_S
 
+_RETRY_PAUSE_S = (0.1, 0.3)
 STREAM_END_WAIT_S = 5.0
 """Told to end or redirect a call, Twilio closes the stream itself within moments; if it does not, we do."""
 
@@ -52,11 +55,10 @@ class Call:
         self._connection = connection
         self._services = services
         self._line = line or services.telephone
-        # Stands in every log line: the client's id, and the call's from the moment it is known.
-        self._name = connection.client_id
+        self._name = Name(connection.client_id)
         self._born = time.monotonic()
         # Events of a synthesizer stand beside it: when another has taken its place by then, they are no news.
-        self._inbox: Queue[tuple[Synthesizer | None, ev.Event]] = Queue()
+        self._inbox: Queue[tuple[AnySynthesizer | None, ev.Event]] = Queue()
         # By job. Replies come and go, so they have a place of their own.
         self._greenlets: dict[str, gevent.Greenlet] = {}
         self._replies = Replies(services.language_model, self._report)
@@ -74,18 +76,23 @@ class Call:
         # How the call ended, once it has.
         self._end: ev.EndCall | None = None
         self._transcriber = services.new_transcriber(self._name)
-        self._synthesizer = services.new_synthesizer(self._agent, self._agent.voice)
+        self._synthesizer: AnySynthesizer = services.new_synthesizer(self._agent, self._agent.voice)
 
-    def run(self, admit: Callable[[Started], Admission]) -> None:
-        """The whole call, on the greenlet that accepted the socket. `admit` raises CallRefused."""
+    def run(self, admit: Callable[[Started], Admission], early: bool) -> None:
+        """The whole call, on the greenlet that accepted the socket. `admit` raises CallRefused; `early`: the vendors
+        are connected before it is known whether it does."""
         this = gevent.getcurrent()
         self._register(this)
         refusal = ""
         try:
-            self._spawn("transcript-reader", read_transcriber, self._transcriber, self._agent_known, self._report)
-            self._listen_to(self._synthesizer)
+            if early:
+                self._connect()
             started = self._caller.wait_for_start()
-            conversation = self._start(started, admit(started))
+            admission = admit(started)
+            if not early:
+                self._connect()
+            with registry.beginning(started.call_sid):
+                conversation = self._start(started, admission)
             this.name = f"{self._name} call"
             self._converse(conversation)
         except (CallRefused, CallerStreamError, StreamClosed) as error:
@@ -93,8 +100,16 @@ class Call:
         finally:
             self._close(refusal)
 
+    def _connect(self) -> None:
+        self._spawn("transcript-reader", read_transcriber, self._transcriber, self._agent_known, self._report)
+        self._listen_to(self._synthesizer)
+
     def _report(self, event: ev.Event) -> None:
         self._inbox.put((None, event))
+
+    def _report_caller(self, event: ev.Event) -> None:
+        superseded = isinstance(event, ev.CallerHungUp) and self._connection.is_superseded
+        self._report(ev.EndRequested("superseded") if superseded else event)
 
     # The start
 
@@ -131,9 +146,11 @@ class Call:
             direction="outbound" if earlier.meter.outbound else "inbound",
         )
         registry.start(session)
-        self._name, self._conversation = started.call_sid, conversation
+        self._name.text, self._conversation = started.call_sid, conversation
         self._use_agent(agent)
         self._equip(session, earlier)
+        if admission.stir and admission.opening == "greeting":
+            self._services.records.noted(started.call_sid, "caller-id", {"stir": admission.stir})
         _log.info(
             "%s: started as %s on %s%s",
             self._name,
@@ -150,6 +167,7 @@ class Call:
         if session.agent.recording:
             self._recorder = services.recordings.of(session.call_sid, session.agent.recording.keep_days)
         books = self._books = Bookkeeping(session, services.records, log, earlier, models)
+        self._connection.cost = lambda: books.cost_by_now(time.monotonic() - self._born, services.prices)
 
         def send_sms(to: str, text: str) -> None:
             self._line.send_sms(session.called_number, to, text)
@@ -165,18 +183,30 @@ class Call:
             greenlet.name = f"{self._name} {job}"
         assumed, self._agent = self._agent, agent
         if agents.voice(agent) != agents.voice(assumed):
-            self._change_voice(agent.voice)
+            self._use_synthesizer(self._services.new_synthesizer(agent, agent.voice))
         self._agent_known.set(agent)
 
-    def _change_voice(self, voice: str) -> None:
+    def _change_synthesizer(self, to: ev.Synthesis) -> None:
+        agent = self._agent
+        voice = agent.voice if to == "anew" else agent.fallback_voice or agent.voice
+        _log.info("%s: another synthesizer takes over, %s, voice %s", self._name, to, voice)
+        if to == "by-request":
+            self._use_synthesizer(SpeechRequests(self._services.clips, agents.voice(agent, voice)))
+        else:
+            self._use_synthesizer(self._services.new_synthesizer(agent, voice))
+
+    def _use_synthesizer(self, synthesizer: AnySynthesizer) -> None:
         """Voice and language are fixed for a synthesizer's socket: a new one takes its place."""
         self._greenlets["speech-reader"].kill(block=False)
         self._synthesizer.shutdown()
-        self._synthesizer = self._connection.synthesizer = self._services.new_synthesizer(self._agent, voice)
-        self._listen_to(self._synthesizer)
+        self._synthesizer = self._connection.synthesizer = synthesizer
+        self._listen_to(synthesizer)
 
-    def _listen_to(self, synthesizer: Synthesizer) -> None:
+    def _listen_to(self, synthesizer: AnySynthesizer) -> None:
         def report(event: ev.Event) -> None:
+            # What clips have said does not come this way.
+            if isinstance(event, ev.SpeechFinished):
+                self._services.breaker.works("synthesizer", self._born)
             self._inbox.put((synthesizer, event))
 
         self._spawn("speech-reader", read_synthesizer, synthesizer, report)
@@ -195,7 +225,7 @@ class Call:
             self._endpointing = Endpointing(self._agent.turn_taking.silence_ms)
         recorder = self._recorder
         ear = Ear(self._transcriber, self._endpointing, self._report, recorder.hear if recorder else None)
-        self._spawn("caller-reader", read_caller, self._caller, ear, self._sensitive, self._report)
+        self._spawn("caller-reader", read_caller, self._caller, ear, self._sensitive, self._report_caller)
         start = time.monotonic()
         self._report(ev.StreamStarted())
         while not conversation.ended:
@@ -227,10 +257,18 @@ class Call:
         """What of an event concerns the call itself and not the conversation."""
         if not isinstance(event, ev.DeadlinePassed):
             self._connection.last_activity = time.monotonic()
-        if isinstance(event, ev.SynthesizerReady):
-            self._write(self._synthesizer.release)
-        elif isinstance(event, ev.VendorFailed):
-            _log.warning("%s: the %s failed: %s", self._name, event.vendor, event.detail)
+        breaker = self._services.breaker
+        match event:
+            case ev.SynthesizerReady():
+                self._write(self._synthesizer.release)
+            case ev.TranscriberReady():
+                breaker.works("transcriber", self._born)
+            case ev.ReplyStarted():
+                breaker.works("language model", self._born)
+            case ev.VendorFailed():
+                _log.warning("%s: the %s failed: %s", self._name, event.vendor, event.detail)
+                if event.account:
+                    breaker.refused(event.vendor, event.detail)
 
     def _perform(self, action: ev.Action, conversation: Conversation) -> None:
         match action:
@@ -248,10 +286,8 @@ class Call:
                 self._write(self._synthesizer.finish, action.turn)
             case ev.CloseSpeech() | ev.StopSpeaking():
                 self._write(self._synthesizer.close, action.turn)
-            case ev.UseFallbackVoice():
-                voice = self._agent.fallback_voice or self._agent.voice
-                _log.info("%s: connecting to the synthesizer anew, voice %s", self._name, voice)
-                self._change_voice(voice)
+            case ev.ChangeSynthesizer():
+                self._change_synthesizer(action.to)
             case ev.WaitForSilence():
                 if self._endpointing:
                     self._endpointing.silence_ms = action.silence_ms
@@ -314,14 +350,16 @@ class Call:
             self._books.asked(action.turn, model)
         history = conversation.transcript.messages(action.caller)
         request = Request(
-            call_sid=self._name,
+            call_sid=str(self._name),
             model=model,
             messages=[{"role": "system", "content": fill(agent.instructions, self._variables)}, *history],
             tools=self._toolbox.schemas() if self._toolbox and action.tools else (),
             temperature=agent.temperature,
             max_tokens=agent.max_tokens,
         )
-        self._replies.start(self._name, action.turn, request, agent.pronunciations)
+        # A service that was too busy is not asked again in the same moment, and not by all calls in the same one.
+        pause_s = random.uniform(*_RETRY_PAUSE_S) if action.attempt > 1 else 0.0
+        self._replies.start(str(self._name), action.turn, request, agent.pronunciations, pause_s)
 
     def _run_tool(self, action: ev.RunTool) -> None:
         assert self._toolbox is not None
@@ -341,9 +379,10 @@ class Call:
     def _close(self, refusal: str) -> None:
         """Whatever has happened, this is the only way out; every step is tried even if the one before it failed."""
         self._connection.state = registry.State.CLOSING
-        caller_reader = self._greenlets.pop("caller-reader", None)
+        caller_reader = self._greenlets.get("caller-reader")
         for greenlet in self._children():
-            greenlet.kill(block=False)
+            if greenlet is not caller_reader:
+                greenlet.kill(block=False)
         # Run in the opposite order, each whatever became of those before.
         with ExitStack() as steps:
             steps.callback(self._summarize, refusal)
@@ -368,7 +407,7 @@ class Call:
         if end is None:
             return
         try:
-            told = farewell.part(self._line, self._services.public_url, self._name, self._agent, end)
+            told = farewell.part(self._line, self._services.public_url, str(self._name), self._agent, end)
             # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
             if told and caller_reader:
                 caller_reader.join(timeout=STREAM_END_WAIT_S)
@@ -377,6 +416,7 @@ class Call:
         except VendorError as error:
             _log.warning("%s: %s by REST fails, closing its stream: %s", self._name, farewell.what(end), error)
             # Twilio asks how to go on, and is told the same then.
+            self._connection.is_untold = True
             if end.result == "failed":
                 self._end = replace(end, result="lost")
 

@@ -5,13 +5,16 @@ from collections.abc import Callable
 
 import gevent
 
-from voice import registry
+from voice import registry, supervision
 
 LISTENERS_CLOSE_S = 1.2
 """A worker's listener closes up to a second after SIGTERM: who is told at once comes back to it. Measured:
 50 of 50 calls lost; told after this time, 50 of 50 carried on."""
 _LEAVING_S = 8.0
-"""A call may finish what is being said for so long."""
+"""A call may finish what is being said for so long, when another worker is there to take it."""
+_LEAVING_ALONE_S = 1.0
+"""The same when the whole server goes: the next one begins only when the last call has left this one, and until then
+those that have left wait in silence."""
 _LAST_S = 2.0
 """Left at the end, for closing and for the records."""
 _APART_S = 0.01
@@ -20,20 +23,22 @@ _LOOK_S = 0.1
 _log = logging.getLogger("voice.drain")
 
 
-def when_it_goes(is_alive: Callable[[], bool], timeout_s: float) -> gevent.Greenlet:
-    """Watch over `is_alive`, and drain once it is false; `timeout_s` is from then to the last call handed over."""
-    greenlet = gevent.spawn(_watch, is_alive, timeout_s)
-    greenlet.name = "drain"
-    return greenlet
+def when_it_goes(is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s: float) -> gevent.Greenlet:
+    """Watch over `is_alive`, and drain once it is false; `timeout_s` is from then to the last call handed over.
+
+    `is_alone`: whether the other workers of this server go, too.
+    """
+    return supervision.supervise("drain", lambda: _watch(is_alive, is_alone, timeout_s))
 
 
-def _watch(is_alive: Callable[[], bool], timeout_s: float) -> None:
+def _watch(is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s: float) -> None:
     while is_alive():
         gevent.sleep(_LOOK_S)
     _log.info("draining: %d calls are handed over within %.0f s", registry.live_calls(), timeout_s)
     registry.draining.set()
     gevent.sleep(LISTENERS_CLOSE_S)
-    within_s = min(_LEAVING_S, max(0.0, timeout_s - LISTENERS_CLOSE_S - _LAST_S))
+    leaving_s = _LEAVING_ALONE_S if is_alone() else _LEAVING_S
+    within_s = min(leaving_s, max(0.0, timeout_s - LISTENERS_CLOSE_S - _LAST_S))
     for connection in registry.connections():
         connection.request_drain(within_s)
         # All at once they would come to the others at once.

@@ -49,7 +49,10 @@ class VendorUnavailable(VendorError):
 
 
 class VendorRefused(VendorError):
-    pass
+    def __init__(self, vendor: Vendor | str, detail: str, account: bool = False) -> None:
+        """`account`: every call would be refused, because of the key or of what the account has left."""
+        super().__init__(vendor, detail)
+        self.account = account
 
 
 class RecordsUnavailable(VoiceError):

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import orjson
 
-from voice import registry
+from voice import registry, supervision
 from voice.core.transcript import AgentSaid, CallerSaid
 from voice.records.masking import clean, masked
 from voice.records.records import Records
@@ -34,7 +34,7 @@ class Presence:
         self._written_at = float("-inf")
 
     def start(self) -> None:
-        gevent.spawn(self._run).name = "presence"
+        supervision.supervise("presence", self._run)
 
     def stop(self) -> None:
         """This worker is going: nobody need wait until its row is old."""

@@ -4,6 +4,8 @@ Whatever ends one of them is an event too; none of them lets an exception go unr
 """
 
 import logging
+import random
+import time
 from collections.abc import Callable
 
 import gevent
@@ -15,13 +17,21 @@ from voice.core.endpointing import Endpointing, Speech
 from voice.errors import CallerStreamError, VendorError, VendorRefused, VendorUnavailable
 from voice.sensitive import SensitiveDigits
 from voice.wires.caller import Caller, Digit, Mark, Media, Stopped, StreamClosed
+from voice.wires.speech_requests import SpeechRequests
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.transcriber import Transcriber
+from voice.wires.transcription_session import Hearing
 from voice.wires.vendor_socket import CONNECT_TIMEOUT_S
 
 Report = Callable[[ev.Event], None]
+AnySynthesizer = Synthesizer | SpeechRequests
+SESSION_WAIT_S = 12.0
+"""Without a transcriber for so long, a call has no future."""
 
 _OURS = "an error of ours"
+_NO_CONNECTION = "no connection in time"
+_LONGEST_PAUSE_S = 2.0
+_SECOND_TRY_S = (0.15, 0.4)
 _MARK_DIGITS = 9
 """Eleven days of sound; a number of more than 64 bits could not be written to the call's log."""
 
@@ -42,29 +52,22 @@ class Ear:
         self._endpointing = endpointing
         self._report = report
         self._record = record
-        # A transcriber that cannot be written to is reported once, and spared from then on.
-        self._deaf = False
 
     def hear(self, mulaw: bytes) -> None:
         """One frame; 50 times a second for each call: nothing here may be wasted."""
         if self._record:
             self._record(mulaw)
         change = self._endpointing.feed(mulaw) if self._endpointing else None
-        if not self._deaf:
-            try:
-                self._transcriber.send_audio(mulaw)
-                if change is Speech.STOPPED:
-                    self._transcriber.commit()
-            except VendorError as error:
-                self._deaf = True
-                self._report(ev.VendorFailed("transcriber", error.detail))
+        self._transcriber.send_audio(mulaw)
         if change is Speech.STARTED:
+            self._transcriber.speech_started()
             self._report(ev.CallerStartedSpeaking())
         elif change is Speech.STOPPED and self._endpointing:
+            self._transcriber.commit()
             self._report(ev.CallerStoppedSpeaking(self._endpointing.silence_ms))
 
 
-def read_caller(name: str, caller: Caller, ear: Ear, sensitive: SensitiveDigits, report: Report) -> None:
+def read_caller(name: object, caller: Caller, ear: Ear, sensitive: SensitiveDigits, report: Report) -> None:
     """Twilio's stream, to its end."""
     try:
         for message in caller.messages():
@@ -84,27 +87,91 @@ def read_caller(name: str, caller: Caller, ear: Ear, sensitive: SensitiveDigits,
         report(ev.StreamLost(_OURS))
 
 
-def read_transcriber(name: str, transcriber: Transcriber, agent_known: "AsyncResult[Agent]", report: Report) -> None:
-    """Connect at once; configure the session when it is known which agent answers."""
-    try:
-        _connect(name, "transcriber", transcriber.connect)
+def read_transcriber(name: object, transcriber: Transcriber, agent_known: "AsyncResult[Agent]", report: Report) -> None:
+    """Session after session: one that breaks is followed by another, which hears again what was not understood."""
+
+    def begin(within_s: float = CONNECT_TIMEOUT_S) -> None:
+        with gevent.Timeout(min(within_s, CONNECT_TIMEOUT_S), VendorUnavailable("transcriber", _NO_CONNECTION)):
+            transcriber.connect()
+        # Which agent answers is known only when the stream has started.
         agent = agent_known.get()
-        for event in transcriber.events(agent.language, agent.keywords, agent.turn_taking.silence_ms):
-            report(event)
+        report(transcriber.begin(Hearing(agent.language, agent.keywords, agent.turn_taking.silence_ms)))
+
+    try:
+        _keep_trying(name, transcriber, begin, report)
+        while True:
+            try:
+                if event := transcriber.next():
+                    report(event)
+                if transcriber.renewal_due:
+                    _renew(name, transcriber, begin)
+            except VendorUnavailable as error:
+                _keep_trying(name, transcriber, begin, report, error)
     except VendorError as error:
-        report(ev.VendorFailed("transcriber", error.detail))
+        _failed("transcriber", error, report)
     except Exception:
         _log.exception("%s: the transcript-reader failed", name)
         report(ev.VendorFailed("transcriber", _OURS))
 
 
-def read_synthesizer(name: str, synthesizer: Synthesizer, report: Report) -> None:
+def _keep_trying(
+    name: object,
+    transcriber: Transcriber,
+    begin: Callable[[float], None],
+    report: Report,
+    lost: VendorUnavailable | None = None,
+) -> None:
+    """A session, within 12 s from the first failure: twice at once, then with longer and longer pauses. `lost` is what
+    the session before it died of. Raises VendorUnavailable or VendorRefused."""
+    since = time.monotonic()
+    tries = 0
+    while True:
+        try:
+            if lost and tries == 0:
+                raise lost
+            begin(since + SESSION_WAIT_S - time.monotonic())
+            if tries:
+                _log.info("%s: the transcriber hears again after %.1f s", name, time.monotonic() - since)
+            return
+        except VendorUnavailable as error:
+            if transcriber.closed:
+                raise
+            tries += 1
+            if tries == 1:
+                since = time.monotonic()
+                transcriber.lost()
+                report(ev.TranscriberLost(error.detail))
+                _log.warning("%s: %s; trying again for %.0f s", name, error, SESSION_WAIT_S)
+            # Calls that lose their sessions together shall not come back together.
+            pause_s = min(_LONGEST_PAUSE_S, 0.25 * 2 ** (tries - 3)) * random.uniform(0.5, 1.0) if tries > 2 else 0.0
+            if time.monotonic() + pause_s >= since + SESSION_WAIT_S:
+                raise
+            gevent.sleep(pause_s)
+
+
+def _renew(name: object, transcriber: Transcriber, begin: Callable[[], None]) -> None:
+    """Before its end: the next session hears before this one is let go."""
+    try:
+        begin()
+        _log.info("%s: the transcriber's session was renewed", name)
+    except VendorError as error:
+        transcriber.renewal_failed()
+        _log.info("%s: the transcriber's session cannot be renewed yet: %s", name, error)
+
+
+def _failed(vendor: ev.Vendor, error: VendorError, report: Report) -> None:
+    refused = isinstance(error, VendorRefused)
+    account = isinstance(error, VendorRefused) and error.account
+    report(ev.VendorFailed(vendor, error.detail, refused=refused, account=account))
+
+
+def read_synthesizer(name: object, synthesizer: AnySynthesizer, report: Report) -> None:
     try:
         _connect(name, "synthesizer", synthesizer.connect)
         for event in synthesizer.events():
             report(event)
     except VendorError as error:
-        report(ev.VendorFailed("synthesizer", error.detail, refused=isinstance(error, VendorRefused)))
+        _failed("synthesizer", error, report)
     except Exception:
         _log.exception("%s: the speech-reader failed", name)
         report(ev.VendorFailed("synthesizer", _OURS))
@@ -117,14 +184,16 @@ def _mark_returned(name: str, report: Report) -> None:
         report(ev.MarkReturned(int(turn), int(position_ms)))
 
 
-def _connect(name: str, vendor: ev.Vendor, connect: Callable[[], None]) -> None:
+def _connect(name: object, vendor: ev.Vendor, connect: Callable[[], None]) -> None:
     """Twice at most, each within one deadline: name, TCP, TLS and upgrade have a clock of their own each."""
     for last in (False, True):
         try:
-            with gevent.Timeout(CONNECT_TIMEOUT_S, VendorUnavailable(vendor, "no connection within 3 s")):
+            with gevent.Timeout(CONNECT_TIMEOUT_S, VendorUnavailable(vendor, _NO_CONNECTION)):
                 connect()
             return
         except VendorUnavailable as error:
             if last:
                 raise
-            _log.warning("%s: %s; once more", name, error)
+            _log.info("%s: %s; once more", name, error)
+            # It may be that many calls were cut at once.
+            gevent.sleep(random.uniform(*_SECOND_TRY_S))

@@ -30,12 +30,18 @@ class Earlier:
     meter: Meter = field(default_factory=Meter)
     parameters: Mapping[str, str] = field(default_factory=dict)
     """What the agent's texts are to be filled in with, besides what every call has."""
+    owner: str = ""
+    """The worker that holds the call now: ours."""
     fence: int = 0
     """What we write of the call carries it, so that nobody who owned the call before can write over it."""
 
 
 def recover(records: Records, owner: str, call_sid: str, admission: Admission) -> Earlier:
     """A call whose records cannot be had begins afresh: better without its history than not at all."""
+    return replace(_recovered(records, owner, call_sid, admission), owner=owner)
+
+
+def _recovered(records: Records, owner: str, call_sid: str, admission: Admission) -> Earlier:
     try:
         earlier = _placed(records, admission.outbound) if admission.outbound else Earlier()
         return earlier if admission.opening == "greeting" else _taken_over(records, owner, call_sid, admission, earlier)
@@ -66,6 +72,7 @@ def _read(checkpoint: Mapping[str, Any], fence: int) -> Earlier:
     """Raises ValueError for a checkpoint that is none."""
     try:
         meter, seconds = Meter(**checkpoint["meter"]), float(checkpoint["seconds"])
-        return Earlier(Past.read(checkpoint["past"]), seconds, meter, dict(checkpoint["parameters"]), fence)
+        past, parameters = Past.read(checkpoint["past"]), dict(checkpoint["parameters"])
+        return Earlier(past, seconds, meter, parameters, fence=fence)
     except (KeyError, TypeError) as error:
         raise ValueError(f"no checkpoint: {error!r}") from error

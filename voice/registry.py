@@ -5,7 +5,8 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
@@ -37,14 +38,24 @@ class Connection:
     synthesizer: Any = None
     state: State = State.CONNECTING
     call_sid: str = ""
+    # What we have called its stream to Twilio; empty until its `start` was taken.
+    stream_name: str = ""
+    # Monotonic time of the socket's beginning.
+    began: float = field(default_factory=time.monotonic)
     # Monotonic time of the last thing that happened in the call; audio of a silent line is nothing.
     last_activity: float = field(default_factory=time.monotonic)
+    # Twilio was told to open another stream of the call: that it stops this one is not the caller's doing.
+    is_superseded: bool = False
+    # The call is over, and Twilio could not be told so.
+    is_untold: bool = False
     # Asks the call to end, with a reason; returns at once.
     request_end: Callable[[str], None] = lambda reason: None
     # Has the caller put through to one of the agent's names; returns at once.
     request_transfer: Callable[[str], None] = lambda to: None
     # Asks the call to leave this worker, within so many seconds; returns at once.
     request_drain: Callable[[float], None] = lambda within_s: None
+    # What the call has cost by now, in US dollars.
+    cost: Callable[[], float] = lambda: 0.0
     # Ends it by force, for a call that does not react.
     kill: Callable[[], None] = lambda: None
     # The greenlets of the call, for whoever looks for the one that is stuck.
@@ -72,6 +83,9 @@ class CallSession:
 client_connections: dict[str, Connection] = {}
 active_sessions: dict[str, CallSession] = {}
 stream_to_call_sid: dict[str, str] = {}
+_beginning: set[str] = set()
+# Greenlets of calls that were disconnected and had not ended by then.
+left_over: list[gevent.Greenlet] = []
 _connections_lock = threading.Lock()
 _sessions_lock = threading.Lock()
 _streams_lock = threading.Lock()
@@ -109,6 +123,23 @@ def start(session: CallSession) -> None:
     session.connection.state = State.LIVE
 
 
+@contextmanager
+def beginning(call_sid: str) -> Iterator[None]:
+    """While a stream takes the call over, no other one may: it would own the records, and be refused then by `start`.
+
+    Raises CallRefused when one does.
+    """
+    with _sessions_lock:
+        if call_sid in _beginning:
+            raise CallRefused(f"another stream of {call_sid} is about to begin")
+        _beginning.add(call_sid)
+    try:
+        yield
+    finally:
+        with _sessions_lock:
+            _beginning.discard(call_sid)
+
+
 def make_way(call_sid: str) -> None:
     """End an older stream of this call, if there is one, and wait until it has gone: the call has got a new one."""
     session = session_of(call_sid)
@@ -131,7 +162,10 @@ def disconnect(connection: Connection, over: bool) -> None:
         if over:
             _remember_over(session.call_sid)
     with _connections_lock:
-        client_connections.pop(connection.client_id, None)
+        known = client_connections.pop(connection.client_id, None)
+    if known is not None:
+        # The first is the call's own, which disconnects it.
+        left_over.extend(greenlet for greenlet in connection.greenlets()[1:] if not greenlet.dead)
 
 
 def connections() -> list[Connection]:
@@ -139,14 +173,37 @@ def connections() -> list[Connection]:
         return list(client_connections.values())
 
 
-def session_of(call_sid: str) -> CallSession | None:
-    with _sessions_lock:
-        return active_sessions.get(call_sid)
-
-
 def sessions() -> list[CallSession]:
     with _sessions_lock:
         return list(active_sessions.values())
+
+
+def reconcile() -> list[str]:
+    """Make the maps agree where they do not; what was wrong with them, one line for each fault.
+
+    A session without its connection goes, and a stream without its session.
+    """
+    faults = []
+    for session in sessions():
+        if client_connections.get(session.connection.client_id) is not session.connection:
+            faults.append(f"{session.call_sid}: a session without its connection, taken out")
+            with _sessions_lock:
+                active_sessions.pop(session.call_sid, None)
+    with _streams_lock:
+        known = {session.stream_sid: session.call_sid for session in sessions()}
+        for stream_sid, call_sid in list(stream_to_call_sid.items()):
+            if known.get(stream_sid) != call_sid:
+                faults.append(f"{call_sid}: a stream without its session, taken out: {stream_sid}")
+                del stream_to_call_sid[stream_sid]
+        for stream_sid in known.keys() - stream_to_call_sid.keys():
+            faults.append(f"{known[stream_sid]}: its stream was missing, put in: {stream_sid}")
+            stream_to_call_sid[stream_sid] = known[stream_sid]
+    return faults
+
+
+def session_of(call_sid: str) -> CallSession | None:
+    with _sessions_lock:
+        return active_sessions.get(call_sid)
 
 
 def live_calls() -> int:

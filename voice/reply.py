@@ -55,7 +55,8 @@ class Reply:
                     self._report_sentences(self._sentences.feed(part.text))
         except VendorError as error:
             refused = isinstance(error, VendorRefused)
-            self._report(ev.VendorFailed("language model", error.detail, self._turn, refused))
+            account = isinstance(error, VendorRefused) and error.account
+            self._report(ev.VendorFailed("language model", error.detail, self._turn, refused, account))
         else:
             self.flush()
             self._report(ev.ReplyFinished(self._turn))
@@ -78,8 +79,11 @@ class Replies:
         self._report = report
         self._running: dict[int, tuple[Reply, gevent.Greenlet]] = {}
 
-    def start(self, name: str, turn: int, request: Request, pronunciations: Mapping[str, str]) -> None:
-        """`name` stands in the log. An answer to the same turn that is under way gives way to it."""
+    def start(
+        self, name: str, turn: int, request: Request, pronunciations: Mapping[str, str], pause_s: float = 0.0
+    ) -> None:
+        """`name` stands in the log. An answer to the same turn that is under way gives way to it. The service is asked
+        after `pause_s`."""
         self.cancel(turn)
 
         def report(event: ev.Event) -> None:
@@ -88,7 +92,7 @@ class Replies:
                 self._report(event)
 
         reply = Reply(turn, request, self._model, pronunciations, report)
-        greenlet = gevent.spawn(self._run, name, turn, reply, report)
+        greenlet = gevent.spawn_later(pause_s, self._run, name, turn, reply, report)
         greenlet.name = f"{name} reply-{turn}"
         self._running[turn] = reply, greenlet
 

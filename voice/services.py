@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from config.agents import Agent
 from config.prices import Prices
+from voice.breaker import Breaker
 from voice.recorder import Recordings
 from voice.records.records import Records
 from voice.wires.clips import Clips
@@ -18,6 +19,16 @@ from voice.wires.transcriber import Transcriber
 Opening = Literal["greeting", "resumed", "continued", "transfer_failed", "message"]
 """How the agent begins on a stream: as a new call, after a lost stream, without a word after one that was handed over,
 when nobody took the transferred call, or with the message for a machine."""
+
+
+@dataclass
+class Name:
+    """What stands in every log line of a call: the client's id, and the call's from the moment it is known."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Line(Protocol):
@@ -48,6 +59,7 @@ class Services:
     prices: Prices
     clips: Clips
     telephone: Telephone
+    breaker: Breaker
     records: Records
     public_url: str
     """`https://host[:port]`: where Twilio finds our doors."""
@@ -55,7 +67,7 @@ class Services:
     """This worker, in the records."""
     call_log_dir: Path
     recordings: Recordings
-    new_transcriber: Callable[[str], Transcriber]
+    new_transcriber: Callable[[object], Transcriber]
     """Takes the name that stands in the log."""
     new_synthesizer: Callable[[Agent, str], Synthesizer]
     """Takes the voice to speak with."""
@@ -73,3 +85,7 @@ class Admission:
     outbound: str = ""
     """The id of a call that we have placed, empty for one that came in."""
     opening: Opening = "greeting"
+    stir: str = ""
+    """What the telephone network says of the caller's number (STIR/SHAKEN), as Twilio words it: a hint, no proof."""
+    stream_name: str = ""
+    """What we call the stream to Twilio; each has its own."""

@@ -65,6 +65,7 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "ELEVENLABS_BASE_URL": "ws://127.0.0.1:9400",
         "ELEVENLABS_MODEL": "eleven_multilingual_v2",
         "MAX_CALLS": "7",
+        "MAX_MEMORY_MB": "500",
         "IDLE_TIMEOUT_S": "1.5",
         "MONITOR_INTERVAL_S": "0.25",
         "DRAIN_TIMEOUT_S": "25",
@@ -81,6 +82,11 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "OUTBOUND_PREFIXES": "+1,+44",
         "OUTBOUND_PER_MINUTE": "5",
         "OUTBOUND_PER_DAY": "50",
+        "OUTBOUND_MINUTES_PER_DAY": "600",
+        "CALLS_PER_SECOND": "20",
+        "CALLS_PER_NUMBER": "12",
+        "COST_PER_CALL": "2.5",
+        "COST_PER_DAY": "100.25",
         "RETENTION_DAYS": "90",
     }
     settings = Settings.from_env(given)

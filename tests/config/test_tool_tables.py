@@ -128,9 +128,19 @@ def test_a_human_may_be_there_for_the_vendors_failures_alone(tmp_path: Path) -> 
     assert agent(tmp_path, GOOD + '[transfer]\nhuman = "desk"\n' + TARGET).transfer.human == "desk"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[::1]:1/a", "https://10.0.0.1", "https://x/?a=%20"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[::1]:1/a", "https://9.9.9.9", "https://x/?a=%20"])
 def test_addresses_that_are_allowed(tmp_path: Path, url: str) -> None:
     assert agent(tmp_path, GOOD + HOOK.replace("https://x.example/a", url)).webhooks["find"].url == url
+
+
+@pytest.mark.threat(9)
+@pytest.mark.parametrize("host", ["10.0.0.1", "[fd00::1]", "169.254.169.254", "[::ffff:192.168.0.1]", "100.64.0.1"])
+def test_an_address_of_a_private_network_has_to_be_meant(tmp_path: Path, host: str) -> None:
+    hook = HOOK.replace("https://x.example/a", f"https://{host}/a")
+    with pytest.raises(ConfigError, match="is an address of a private network"):
+        agent(tmp_path, GOOD + hook)
+    meant = hook.replace("[webhooks.find]\n", "[webhooks.find]\nallow_private = true\n")
+    assert meant != hook and agent(tmp_path, GOOD + meant).webhooks["find"].allow_private
 
 
 @pytest.mark.parametrize(

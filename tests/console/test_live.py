@@ -237,6 +237,6 @@ def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(two: Ru
         return all(page.calls().get(phone.call_sid, {"worker": owner})["worker"] != owner for page in left)
 
     wait_until(carried_on, 5, "the call is another worker's, and stands there once")
-    os.kill(two.server.pid, signal.SIGHUP)
-    wait_until(lambda: all(page.events[-1][1] == "bye" and page.over for page in left), 10, "the pages are told to go")
     phone.hang_up()
+    os.kill(int(left[0].state()["here"].rpartition(":")[2]), signal.SIGTERM)
+    wait_until(lambda: all(page.events[-1][1] == "bye" and page.over for page in left), 10, "the pages are told to go")

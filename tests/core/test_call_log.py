@@ -23,6 +23,7 @@ def examples(kind: Any) -> list[Any]:
         bool: True,
         ev.Vendor: "synthesizer",
         ev.Result: "failed",
+        ev.Synthesis: "by-request",
         Audio: Audio(4801, "never written"),
         ev.Alignment: ev.Alignment("Hï", (0, 40), (40, 60)),
         ev.TurnTimes: ev.TurnTimes(speech_end=1.5, heard=2.25),

@@ -206,6 +206,7 @@ def test_no_reply_while_the_caller_goes_on_speaking(conversation: Conversation) 
     assert conversation.transcript.last() == CallerSaid("First second.")
 
 
+@pytest.mark.matrix(12)
 def test_transcripts_that_come_in_the_wrong_order_are_read_in_the_right_one(conversation: Conversation) -> None:
     for start, item in ((3.0, "a"), (4.2, "b")):
         conversation.handle(CallerStartedSpeaking(), start)

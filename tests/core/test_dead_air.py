@@ -6,6 +6,7 @@ from tests.core.stories import Story, kinds
 from voice.core.events import (
     CallerStartedSpeaking,
     CancelReply,
+    ChangeSynthesizer,
     EndCall,
     FinishSpeech,
     FlushReply,
@@ -18,12 +19,14 @@ from voice.core.events import (
     SpeechFinished,
     StartReply,
     StopSpeaking,
-    UseFallbackVoice,
+    TranscriberLost,
+    TranscriberReady,
     VendorFailed,
 )
 from voice.core.transcript import AgentSaid
 
 FILLER = "One moment, please."
+AGAIN = "Sorry, I didn't catch that. Could you say it again?"
 
 
 def _asked(**rules: object) -> Story:
@@ -43,9 +46,11 @@ def test_a_model_that_takes_its_time_is_covered_by_a_filler_then_asked_again_the
     story.sounds(6.6, 2, FILLER + " ")
     again = story.passes_until(StartReply)
     assert again == [RecordDelay(2, "first token", "asked again"), CancelReply(2), StartReply(2, attempt=2)]
-    apology = story.passes_until(SpeakKnown)
-    assert SpeakKnown(3, "Sorry, bye.") in apology
-    assert story.now < 5.0 + 6
+    assert story.now == pytest.approx(5.0 + 5.0)
+    while story.conversation.turn == 2:
+        story.passes()
+    assert SpeakKnown(3, "Sorry, bye.") in story.after
+    assert story.now == pytest.approx(5.0 + 10.0)
 
 
 def test_the_answer_follows_the_filler_in_the_same_turn() -> None:
@@ -75,14 +80,44 @@ def test_a_model_that_refuses_is_not_asked_again() -> None:
 
 
 def test_a_synthesizer_that_refuses_is_not_asked_again() -> None:
-    refused = VendorFailed("synthesizer", "401", refused=True)
+    refused = VendorFailed("synthesizer", "401", refused=True, account=True)
     assert _asked().at(5.1, refused)[-1] == EndCall("failed", "synthesizer-failed", apologize=True)
 
 
-def test_a_model_that_fails_after_its_first_sentence_is_not_asked_again() -> None:
+def test_what_was_spoken_of_an_answer_that_breaks_off_stays_and_the_caller_is_asked_again() -> None:
     story = _asked()
     story.at(5.1, SentenceReady(2, "At nine."))
-    assert SpeakKnown(3, "Sorry, bye.") in story.at(5.2, VendorFailed("language model", "reset", 2))
+    assert story.at(5.2, VendorFailed("language model", "reset", 2)) == [
+        RecordDelay(2, "answer", "asked the caller to say it again"),
+        SpeakKnown(2, AGAIN),
+        FinishSpeech(2),
+    ]
+    story.sounds(5.3, 2, f"At nine. {AGAIN} ")
+    while story.conversation.floor == "agent":
+        story.passes()
+    assert story.conversation.transcript.last() == AgentSaid(f"At nine. {AGAIN}")
+
+
+def test_a_second_answer_in_a_row_that_breaks_off_is_apologized_for() -> None:
+    story = _asked()
+    for turn, now in ((2, 5.1), (3, 20.0)):
+        story.at(now, SentenceReady(turn, "At nine."))
+        story.at(now + 0.1, VendorFailed("language model", "reset", turn))
+        if turn == 2:
+            story.sounds(now + 0.2, turn, f"At nine. {AGAIN} ")
+            while story.conversation.floor == "agent":
+                story.passes()
+            story.asks(17.0, "When are you open?", "item-2")
+    assert SpeakKnown(4, "Sorry, bye.") in story.after
+
+
+def test_a_model_that_drips_is_broken_off() -> None:
+    story = _asked()
+    story.at(5.1, SentenceReady(2, "At nine."))
+    story.sounds(5.2, 2, "At nine. ")
+    broken = story.passes_until(CancelReply)
+    assert story.now == pytest.approx(5.0 + 15.0)
+    assert broken[:2] == [RecordDelay(2, "answer", "broken off"), CancelReply(2)]
 
 
 def test_a_model_that_answers_nothing_is_asked_once_more() -> None:
@@ -102,14 +137,36 @@ def test_a_sentence_without_an_end_is_spoken_in_parts() -> None:
 # The synthesizer
 
 
-def test_text_without_sound_is_spoken_anew_then_by_another_voice_then_the_telephone_apologizes() -> None:
+def test_text_without_sound_is_spoken_anew_by_another_voice_by_request_and_then_the_telephone_apologizes() -> None:
     story = _asked()
     story.writes(5.1, 2, "At nine.")
-    again = story.passes()
-    assert again == [StopSpeaking(2), RecordDelay(2, "speech", "spoken again"), Speak(2, "At nine."), FinishSpeech(2)]
-    assert story.now == pytest.approx(5.1 + 1.5)
-    assert kinds(story.passes()) == ["StopSpeaking", "UseFallbackVoice", "RecordDelay", "Speak", "FinishSpeech"]
+    for to in ("anew", "fallback-voice", "by-request"):
+        assert story.passes() == [
+            StopSpeaking(2),
+            ChangeSynthesizer(to),  # type: ignore[arg-type]
+            RecordDelay(2, "speech", "spoken again"),
+            Speak(2, "At nine."),
+            FinishSpeech(2),
+        ]
+    assert story.now == pytest.approx(5.1 + 1.5 + 1.2 + 1.2)
     assert story.passes()[-1] == EndCall("failed", "synthesizer-failed", apologize=True)
+
+
+def test_a_turn_that_was_heard_makes_the_next_trouble_the_first() -> None:
+    story = Story()
+    assert story.at(2.1, VendorFailed("synthesizer", "closed")) == [ChangeSynthesizer("anew")]
+    assert story.at(2.2, VendorFailed("synthesizer", "closed")) == [ChangeSynthesizer("fallback-voice")]
+    story.asks(3.0, "When are you open?")
+    story.writes(5.1, 2, "At nine.")
+    story.sounds(5.2, 2, "At nine. ")
+    while story.conversation.floor == "agent":
+        story.passes()
+    assert story.at(20.0, VendorFailed("synthesizer", "closed")) == [ChangeSynthesizer("anew")]
+
+
+def test_a_voice_that_is_refused_is_not_asked_for_again() -> None:
+    refused = VendorFailed("synthesizer", "404 no such voice", refused=True)
+    assert Story().at(2.1, refused) == [ChangeSynthesizer("fallback-voice")]
 
 
 def test_speech_that_breaks_off_is_taken_up_at_the_word_that_is_missing() -> None:
@@ -120,11 +177,12 @@ def test_speech_that_breaks_off_is_taken_up_at_the_word_that_is_missing() -> Non
     assert Speak(2, "at nine.") in story.passes_until(Speak)
 
 
-def test_a_final_message_without_any_sound_is_no_end() -> None:
+@pytest.mark.matrix(28)
+def test_a_final_message_without_any_sound_is_answered_by_a_request() -> None:
     story = _asked()
     story.writes(5.1, 2, "At nine.")
-    assert story.at(5.2, SpeechFinished(2)) == []
-    assert Speak(2, "At nine.") in story.passes()
+    actions = story.at(5.2, SpeechFinished(2))
+    assert ChangeSynthesizer("by-request") in actions and Speak(2, "At nine.") in actions
 
 
 def test_a_synthesizer_that_is_gone_gets_a_new_connection_and_what_has_not_sounded() -> None:
@@ -132,19 +190,19 @@ def test_a_synthesizer_that_is_gone_gets_a_new_connection_and_what_has_not_sound
     story.writes(5.1, 2, "We open at nine.")
     story.sounds(5.2, 2, "We open ")
     actions = story.at(5.3, VendorFailed("synthesizer", "closed"))
-    assert actions[:2] == [StopSpeaking(2), UseFallbackVoice()]
+    assert actions[:2] == [StopSpeaking(2), ChangeSynthesizer("anew")]
     assert Speak(2, "at nine.") in actions
 
 
 def test_a_synthesizer_that_is_gone_between_two_turns_is_connected_anew() -> None:
-    assert Story().at(3.0, VendorFailed("synthesizer", "closed")) == [UseFallbackVoice()]
+    assert Story().at(3.0, VendorFailed("synthesizer", "closed")) == [ChangeSynthesizer("anew")]
 
 
 def test_a_synthesizer_that_is_beyond_remedy_cannot_apologize() -> None:
     story = _asked()
     story.writes(5.1, 2, "At nine.")
-    story.at(5.2, VendorFailed("synthesizer", "closed"))
-    story.at(5.3, VendorFailed("synthesizer", "closed"))
+    for now in (5.2, 5.25, 5.3):
+        story.at(now, VendorFailed("synthesizer", "closed"))
     assert story.at(5.4, VendorFailed("synthesizer", "closed"))[-1] == EndCall(
         "failed", "synthesizer-failed", apologize=True
     )
@@ -175,9 +233,83 @@ def test_a_second_failure_does_not_begin_the_apology_again() -> None:
 def test_an_apology_that_makes_no_sound_is_left_to_the_telephone() -> None:
     story = Story()
     story.at(3.0, VendorFailed("transcriber", "gone"))
-    story.at(3.1, VendorFailed("synthesizer", "gone"))
-    story.at(3.2, VendorFailed("synthesizer", "gone"))
+    for now in (3.1, 3.15, 3.2):
+        story.at(now, VendorFailed("synthesizer", "gone"))
     assert story.at(3.3, VendorFailed("synthesizer", "gone"))[-1].apologize  # type: ignore[union-attr]
+
+
+LOST = TranscriberLost("closed the connection: 1011")
+
+
+@pytest.mark.matrix(1)
+def test_an_utterance_that_another_session_hears_again_is_answered_once() -> None:
+    story = Story()
+    story.starts(3.0)
+    story.understood(3.2, "When are")
+    story.at(3.4, LOST)
+    story.at(3.8, TranscriberReady(0, 0.8))
+    story.understood(4.0, "When", "item-of-another")
+    story.understood(4.1, " are you open", "item-of-another")
+    story.stops(4.4)
+    answered = story.final(5.2, "When are you open?", "item-of-another")
+    assert [a for a in answered if isinstance(a, StartReply)] == [StartReply(2)] or story.conversation.turn == 2
+    assert story.conversation.transcript.messages("")[-1] == {"role": "user", "content": "When are you open?"}
+
+
+@pytest.mark.matrix(1)
+def test_one_that_has_ended_waits_for_the_session_that_hears_it_again() -> None:
+    story = Story()
+    story.starts(3.0)
+    story.stops(4.0)
+    story.at(4.1, LOST)
+    story.at(5.5, TranscriberReady(1, 1.5))
+    assert story.conversation.deadline == pytest.approx(5.5 + 1.5 / 2 + 1.8)
+    assert StartReply(2) in story.final(6.5, "When are you open?", "item-of-another")
+
+
+def test_names_for_what_was_answered_already_are_not_taken_for_the_next_words() -> None:
+    story = Story()
+    story.starts(3.0)
+    story.understood(3.2, "When are you open")
+    story.stops(4.0)
+    story.at(4.1, LOST)
+    story.passes_until(SpeakKnown)
+    story.passes_until(StartReply)
+    story.at(10.0, TranscriberReady(1, 1.5))
+    assert story.final(10.5, "When are you open?", "item-of-another") == []
+    story.writes(10.6, 3, "At nine.")
+    story.sounds(10.7, 3, "At nine. ")
+    while story.conversation.floor == "agent":
+        story.passes()
+    story.asks(20.0, "Thank you.", "next-item")
+    assert story.conversation.turn == 4
+
+
+@pytest.mark.matrix(3)
+def test_a_caller_whom_nobody_hears_is_asked_to_wait_within_four_seconds_and_again() -> None:
+    story = Story()
+    story.at(2.5, LOST)
+    story.starts(3.0)
+    story.stops(4.0)
+    assert story.passes() == [RecordDelay(1, "transcriber", "filler"), SpeakKnown(2, FILLER), FinishSpeech(2)]
+    assert story.now <= 3.4 + 4.0
+    story.sounds(6.0, 2, FILLER + " ")
+    while story.conversation.floor == "agent":
+        story.passes()
+    assert SpeakKnown(3, FILLER) in story.passes_until(SpeakKnown)
+    assert story.now <= 5.8 + 4.1
+
+
+def test_the_agent_does_not_speak_on_over_words_that_nobody_has_heard() -> None:
+    story = _asked()
+    story.writes(5.1, 2, "At nine.")
+    story.sounds(5.2, 2, "At nine. ")
+    story.heard(5.3, 2, 2)
+    story.at(5.35, LOST)
+    story.starts(5.4)
+    story.stops(6.4)
+    assert story.conversation.floor == "nobody"
+    assert AgentSaid in map(type, story.conversation.transcript.entries)
 
 
 # Every stage late in turn: the caller hears something within 4 s of the last sound

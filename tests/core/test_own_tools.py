@@ -103,7 +103,7 @@ def test_an_operator_puts_the_caller_through_in_the_middle_of_a_word() -> None:
 def test_a_vendor_beyond_remedy_hands_the_caller_to_the_human() -> None:
     story = Story(human="desk", transfers=("desk",))
     end = ev.EndCall("failed", "synthesizer-failed", apologize=True, transfer_to="desk")
-    assert story.at(3.0, ev.VendorFailed("synthesizer", "quota", refused=True)) == [end]
+    assert story.at(3.0, ev.VendorFailed("synthesizer", "quota", refused=True, account=True)) == [end]
 
 
 # Keys

@@ -99,6 +99,7 @@ def test_a_caller_who_speaks_while_a_tool_is_at_work_keeps_its_result() -> None:
     assert "booked" in [m["content"] for m in story.conversation.transcript.messages()]
 
 
+@pytest.mark.threat(7, 16)
 def test_a_model_that_loops_on_tools_has_to_answer_in_the_end() -> None:
     story = _calling("book")
     offered = []
@@ -157,6 +158,7 @@ def test_a_key_stops_the_agent() -> None:
 # Silence
 
 
+@pytest.mark.threat(16)
 def test_a_silent_caller_is_asked_twice_and_then_the_call_ends_politely() -> None:
     story = Story(idle_prompt_s=10)
     for turn in (2, 3):
@@ -188,6 +190,7 @@ def test_a_caller_who_speaks_again_is_asked_anew() -> None:
 # The end
 
 
+@pytest.mark.threat(16)
 def test_the_time_limit_is_announced_and_then_kept() -> None:
     story = Story(max_duration_s=100, idle_prompt_s=1000)
     assert SpeakKnown(2, "We will have to finish in a moment.") in story.passes()
@@ -210,6 +213,7 @@ def test_the_warning_waits_for_the_agent_to_finish() -> None:
     assert SpeakKnown(3, "We will have to finish in a moment.") in story.heard(80.3, 2, 21)
 
 
+@pytest.mark.threat(16)
 def test_a_goodbye_that_is_never_heard_does_not_keep_the_call() -> None:
     story = Story(max_duration_s=100, warning_s=40, idle_prompt_s=1000)
     story.passes()

@@ -11,6 +11,7 @@ def spoken(utterances: Utterances, count: int = 1) -> None:
         utterances.stopped()
 
 
+@pytest.mark.matrix(12)
 @given(st.permutations(range(5)), st.data())
 def test_words_come_in_the_order_of_speaking(order: list[int], data: st.DataObject) -> None:
     utterances = Utterances()
@@ -29,6 +30,7 @@ def test_words_come_in_the_order_of_speaking(order: list[int], data: st.DataObje
     assert utterances.take() == "word0 word1 word2 word3 word4"
 
 
+@pytest.mark.matrix(12)
 @given(st.integers(1, 4), st.integers(0, 4), st.permutations(range(4)))
 def test_what_comes_after_the_answer_never_appears(count: int, named: int, order: list[int]) -> None:
     """Some of the first utterances have a name when they are answered, the others get theirs only afterwards."""

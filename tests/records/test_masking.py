@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from voice.records.masking import masked, storable
 
 
+@pytest.mark.threat(11)
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
@@ -61,6 +62,7 @@ def with_check_digit(digits: str) -> str:
     return digits + str(-total % 10)
 
 
+@pytest.mark.threat(11)
 @given(st.from_regex(r"[2-6][0-9]{11,17}", fullmatch=True).map(with_check_digit), st.sampled_from(["", " ", "-", ", "]))
 def test_every_card_number_is_found_however_it_is_spaced(card: str, gap: str) -> None:
     shown = masked(f"it is {gap.join(card)}.")

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from tests.records.conftest import Clock
 from tests.records.receiver import Receiver, cut, drip, hang, receiving, status
 from tests.records.stories import SID, started, wait_until, written
+from voice.records import outbox as outbox_module
 from voice.records.outbox import Destination, Outbox
 from voice.records.records import Records
 from voice.records.schema import outbox as table
@@ -65,9 +66,9 @@ def test_what_is_posted_is_delivered_at_once_and_signed(
     [
         (status(500), "HTTP 500"),
         (status(307, Location="http://127.0.0.1:1/elsewhere"), "HTTP 307"),
-        (hang, "ReadTimeout"),
+        (hang, "TimeoutError"),
         (drip, "no answer within 0.4 s"),
-        (cut, "ConnectionError"),
+        (cut, "RemoteDisconnected"),
     ],
 )
 def test_what_is_not_taken_is_tried_again(
@@ -124,6 +125,25 @@ def test_the_pauses_grow_to_an_hour_and_after_a_week_it_is_given_up(
     assert all(0.8 * pause <= found <= 1.2 * pause for pause, found in zip(doubling, pauses, strict=True))
     assert clock.now - began > 7 * 86400
     assert [r.levelno for r in caplog.records if "given up" in r.message] == [logging.ERROR]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_the_second_attempt_does_not_wait_for_the_next_look(
+    url: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "_FIRST_PAUSE_S", 0.2)
+    receiver.answer = status(500)
+    records = Records(url)
+    records.start()
+    records.call_started(started())
+    outbox = Outbox(records, lambda agent: Destination(receiver.url, SECRET))
+    outbox.start()
+    records.post(SID, "receptionist", {})
+    wait_until(lambda: len(receiver.received) == 1, "the first attempt", 5)
+    receiver.answer = status(200)
+    wait_until(lambda: len(receiver.received) == 2, "the second one", 5)
+    outbox.stop()
+    records.stop(5)
 
 
 def test_of_two_workers_one_delivers(records: Records, receiver: Receiver, url: str, clock: Clock) -> None:

@@ -163,7 +163,7 @@ def test_what_a_former_owner_writes_is_ignored_and_told_once(
     assert [t.caller for t in call.turns] == ["", "new"]
     assert records.load_checkpoint(SID) == {"turn": "new"}
     assert [m for m in caplog.messages if "not written" in m] == [
-        f"{SID}: turn 2 not written: deleted, or another worker has it"
+        f"{SID}: turn 2 not written: another worker has carried it on: worker-2"
     ]
     records.call_ended(SID, ended(), fence=claim.fence)
     records.call_started(started())

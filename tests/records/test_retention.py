@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.records.conftest import Clock
 from tests.records.stories import AT, ended, started
 from voice.records.records import Records
@@ -15,6 +17,7 @@ def _kept(records: Records) -> list[str]:
     return sorted(call.call_sid for call in records.calls())
 
 
+@pytest.mark.threat(11)
 def test_what_is_too_old_goes_once_an_hour(records: Records, clock: Clock, tmp_path: Path) -> None:
     retention = Retention(records, tmp_path, days=30)
     for call_sid, at in (("CA-old", AT), ("CA-young", AT + 2 * DAY_S)):
@@ -45,6 +48,7 @@ def test_it_is_not_looked_for_more_than_once_an_hour(records: Records, clock: Cl
     assert _kept(records) == []
 
 
+@pytest.mark.threat(11)
 def test_logs_of_calls_go_with_them_and_nothing_else_does(records: Records, clock: Clock, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()

@@ -141,6 +141,21 @@ def test_a_failing_webhook_is_replaced_by_the_fallback() -> None:
     assert (server.forms[1]["ErrorCode"], server.forms[1]["ErrorUrl"]) == ("11200", PUBLIC + VOICE)
 
 
+def test_a_bin_helps_as_often_as_the_server_is_not_there_and_leads_to_where_it_is_now() -> None:
+    with ScriptedServer({}) as gone:
+        phone = phone_to(
+            gone.url,
+            setup=CallSetup(fallback_twiml=f"<Response><Pause/><Redirect>{PUBLIC}{VOICE}</Redirect></Response>"),
+        )
+    phone.dial()
+    phone.wait_for(lambda: len(phone.errors) == 2)
+    with ScriptedServer({VOICE: "<Say>Here I am</Say>"}) as server:
+        phone.reroute(server.url)
+        phone.wait_until_over()
+    assert (phone.said, phone.state) == (["Here I am"], "completed")
+    assert {error.code for error in phone.errors} == {11205}
+
+
 @pytest.mark.parametrize(("document", "code"), [("<Say>", 12100), ("<Connect/>", 12100), (503, 11200)])
 def test_what_is_no_document_ends_the_call(document: str | int, code: int) -> None:
     with ScriptedServer({VOICE: document}) as server:

@@ -42,6 +42,7 @@ def test_the_model_is_told_of_all_that_can_be_done() -> None:
     assert "send_sms" not in error("send_sms", '{"text": "Hi"}', without)["tools"]
 
 
+@pytest.mark.threat(7)
 @pytest.mark.parametrize("name", ["transfer", "send_sms ", "", "__class__", "x" * 5000, "\r\n", "\x00"])
 def test_a_tool_that_does_not_exist(name: str) -> None:
     result = error(name, "{}")
@@ -78,6 +79,7 @@ def test_arguments_that_are_broken(arguments: str, said: str) -> None:
     assert said in error("send_sms", arguments, box(sent))["error"] and not sent
 
 
+@pytest.mark.threat(6)
 @pytest.mark.parametrize("to", ["+15551234567", "Desk", "the front desk", "nobody", "", "desk\n", "*", ["desk"], None])
 def test_a_transfer_to_anybody_else_is_refused(to: object) -> None:
     result = error("transfer_call", orjson.dumps({"to": to, "summary": "A question."}).decode())
@@ -119,6 +121,7 @@ def test_a_message_goes_to_the_caller() -> None:
     assert told(outcome) == {"sent": True} and sent == [(CALLER, "Mill Lane\n12[0m")]
 
 
+@pytest.mark.threat(7, 16)
 def test_three_messages_and_no_more() -> None:
     sent: Sent = []
     toolbox = box(sent)
@@ -209,6 +212,7 @@ def test_what_was_keyed_in_is_told_to_nobody_else(caplog: pytest.LogCaptureFixtu
     assert "4711" not in caplog.text + str(result) + str(sent)
 
 
+@pytest.mark.threat(9)
 def test_the_file_alone_says_where_a_webhook_goes() -> None:
     host = Host()
     find(host, {"id": "7", "url": "http://127.0.0.1:9/", "headers": {"Host": "evil.example"}, "method": "GET"}, {})
@@ -231,6 +235,7 @@ JSON = st.recursive(
 ARGUMENTS = st.one_of(st.text(max_size=30), JSON.map(json.dumps))
 
 
+@pytest.mark.threat(7)
 @settings(max_examples=150, deadline=None)
 @given(name=st.one_of(st.text(max_size=10), st.sampled_from(TOOLS)), arguments=ARGUMENTS)
 def test_whatever_the_model_calls_it_gets_an_answer(name: str, arguments: str) -> None:

@@ -36,6 +36,7 @@ def test_a_post_has_its_arguments_as_json_and_the_answer_is_told() -> None:
     assert "Content-Type: application/json" in host.head and "Accept: application/json" in host.head
 
 
+@pytest.mark.matrix(78)
 def test_the_request_says_which_call_it_is_and_which_tool_call() -> None:
     host = Host()
     told(host, {"id": "7"}, headers={"Authorization": "Bearer abc", "accept": "text/plain"})
@@ -68,6 +69,7 @@ def test_a_query_that_is_there_is_added_to() -> None:
     assert placed("https://x.example/a?v={id}", {"id": 7}) == "https://x.example/a?v=7"
 
 
+@pytest.mark.threat(9)
 @pytest.mark.parametrize("value", ["", ".", "..", "a/b", "../x", "a\\b", "a\nb", "a\x00b", "/"])
 def test_a_value_that_would_leave_its_place_in_the_path(value: str) -> None:
     with pytest.raises(ArgumentRefused, match="id cannot be"):
@@ -108,15 +110,18 @@ def test_a_status_is_told_whatever_it_is() -> None:
     assert told(Host(answer(b"<h1>Oops", "500 Internal")), {}) == {"status": 500, "body": "<h1>Oops"}
 
 
+@pytest.mark.threat(9)
 def test_a_redirect_is_an_error() -> None:
     result = told(Host(answer(b"", "307 Temporary", "Location: http://169.254.169.254/")), {})
     assert result == {"status": 307, "error": "it points to another address, which is not followed"}
 
 
+@pytest.mark.threat(8)
 def test_an_answer_that_is_compressed_is_not_unpacked() -> None:
     assert "compressed" in told(Host(answer(b"\x1f\x8b", "200 OK", "Content-Encoding: gzip")), {})["error"]
 
 
+@pytest.mark.threat(8)
 @pytest.mark.parametrize(
     ("body", "note"),
     [
@@ -134,6 +139,7 @@ def test_4000_characters_are_not_cut() -> None:
     assert told(Host(answer(b"x" * 4000)), {}) == {"status": 200, "body": "x" * 4000}
 
 
+@pytest.mark.matrix(77, 78)
 @pytest.mark.parametrize(("method", "doubt"), [("POST", True), ("DELETE", True), ("GET", False)])
 def test_no_answer_is_told_once_and_the_request_is_not_made_again(method: str, doubt: bool) -> None:
     asked = []
@@ -151,6 +157,7 @@ def test_no_answer_is_told_once_and_the_request_is_not_made_again(method: str, d
     assert ("is not known" in result["error"]) is doubt and len(asked) == 1
 
 
+@pytest.mark.threat(10)
 def test_what_is_sent_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
     told(Host(), {"id": "4711"}, method="GET", headers={"Authorization": "Bearer hush"})
@@ -187,6 +194,7 @@ def host() -> Any:
         yield host
 
 
+@pytest.mark.threat(7, 9)
 @settings(max_examples=150, deadline=None)
 @given(first=VALUES, second=VALUES, other=VALUES, method=st.sampled_from(["GET", "POST", "DELETE"]))
 def test_no_argument_changes_host_path_or_headers(host: Host, first: Any, second: Any, other: Any, method: str) -> None:

@@ -45,9 +45,9 @@ class Served:
         """A webhook as Twilio sends it."""
         return requests.post(self.url + path, data=form, headers=self.sign(PUBLIC + path, form), timeout=10)
 
-    def parameters(self, call_sid: str) -> dict[str, str]:
+    def parameters(self, call_sid: str, **more: str) -> dict[str, str]:
         """What the voice webhook gives the stream of this call."""
-        form = {"CallSid": call_sid, "From": "+15550001111", "To": "+15559990000", "CallStatus": "ringing"}
+        form = {"CallSid": call_sid, "From": "+15550001111", "To": "+15559990000", "CallStatus": "ringing"} | more
         document = ElementTree.fromstring(self.post("/twilio/voice", form).text)
         return {p.get("name", ""): p.get("value", "") for p in document.iter("Parameter")}
 

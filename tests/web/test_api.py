@@ -34,6 +34,7 @@ def working(server: Working) -> Iterator[Working]:
     assert [path for _, path, _ in server.running.sandbox.twilio.requests] == [], "Twilio was asked for something"
 
 
+@pytest.mark.threat(5)
 @pytest.mark.parametrize(("method", "path"), DOORS)
 @pytest.mark.parametrize(
     "authorization",
@@ -55,6 +56,7 @@ def test_nobody_gets_in_without_the_token(working: Working, method: str, path: s
     assert answered.status_code == 401 and answered.json()["error"] == "unauthorized"
 
 
+@pytest.mark.threat(5)
 @pytest.mark.parametrize(("method", "path"), DOORS)
 def test_without_a_token_of_its_own_the_server_lets_nobody_in(served: Served, method: str, path: str) -> None:
     for token in ("", "None", "null"):
@@ -95,6 +97,7 @@ def test_a_call_that_cannot_be_placed_is_refused_with_a_code(working: Working, b
     assert answered.json()["message"] and answered.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.threat(5)
 @pytest.mark.parametrize("number", ["+19005551234", "+8821234567", "+4915112345678"])
 def test_numbers_that_are_not_allowed_are_not_called(working: Working, number: str) -> None:
     answered = working.api("POST", "/api/calls", {"to": number})
@@ -157,6 +160,7 @@ def test_a_body_too_large_is_refused(working: Working) -> None:
     assert (answered.status_code, answered.json()["error"]) == (413, "too_large")
 
 
+@pytest.mark.threat(5)
 def test_no_more_calls_than_the_limit(server: Working) -> None:
     server.forget()
     placed = [server.api("POST", "/api/calls", {"to": NUMBER}).status_code for _ in range(MOST_A_MINUTE + 1)]

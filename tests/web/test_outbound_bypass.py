@@ -25,11 +25,13 @@ def _place(running: Running, number: int) -> requests.Response:
     return requests.post(f"{running.server.url}/api/calls", json=body, headers=_HEADERS, timeout=20)
 
 
+@pytest.mark.threat(5)
 def test_requests_at_once_are_counted_like_any_others(running: Running) -> None:
     answers = Pool(40).map(lambda number: _place(running, number).status_code, range(40))
     assert answers.count(201) == 5
 
 
+@pytest.mark.threat(5)
 def test_a_call_that_was_deleted_still_counts(running: Running) -> None:
     placed = [_place(running, number) for number in range(5)]
     for answer in placed:

@@ -5,6 +5,7 @@ import pytest
 from voice.web.outbound_limits import OutboundLimits
 
 
+@pytest.mark.threat(5)
 @pytest.mark.parametrize(
     ("prefixes", "number", "allowed"),
     [

@@ -14,6 +14,7 @@ from tests.running import Running
 _SOCKETS = 110
 
 
+@pytest.mark.threat(17)
 @pytest.mark.parametrize("header", ["", "X-Twilio-Signature: c29tZXRoaW5n\r\n"], ids=["no signature", "a false one"])
 def test_half_sent_bodies_do_not_hold_the_server(tmp_path: Path, header: str) -> None:
     with Running(tmp_path, MAX_CALLS="1") as running:
@@ -34,6 +35,7 @@ def test_half_sent_bodies_do_not_hold_the_server(tmp_path: Path, header: str) ->
         assert "Traceback" not in running.log
 
 
+@pytest.mark.threat(17)
 def test_bodies_that_drip_do_not_hold_the_server(tmp_path: Path) -> None:
     with Running(tmp_path, MAX_CALLS="1") as running:
         head = "POST /twilio/voice HTTP/1.1\r\nHost: x\r\nX-Twilio-Signature: eA==\r\nContent-Length: 60000\r\n"

@@ -47,6 +47,7 @@ def statuses(headers: dict[str, str], served: Served) -> int:
 # Who may knock
 
 
+@pytest.mark.threat(1)
 @pytest.mark.parametrize("path", WEBHOOKS)
 def test_a_webhook_without_twilios_signature_is_forbidden(served: Served, path: str) -> None:
     form = form_of(new_call_sid())
@@ -73,11 +74,13 @@ def test_a_webhook_is_a_post_and_nothing_else(served: Served, path: str, method:
         assert requests.request(method, served.url + path, headers=headers, timeout=5).status_code == 405
 
 
+@pytest.mark.threat(1)
 def test_the_query_is_part_of_what_is_signed(served: Served) -> None:
     path = "/twilio/voice?a=%20b&c="
     assert served.post(path, form_of(new_call_sid())).status_code == 200
 
 
+@pytest.mark.threat(15)
 @pytest.mark.parametrize("origin", ["https://voice.example.com", "null", ""])
 def test_a_browser_is_forbidden_even_with_a_signature(served: Served, origin: str) -> None:
     before = served.vendors_connected()
@@ -85,6 +88,7 @@ def test_a_browser_is_forbidden_even_with_a_signature(served: Served, origin: st
     assert served.vendors_connected() == before
 
 
+@pytest.mark.threat(2)
 def test_a_stream_that_is_not_signed_is_forbidden_before_the_upgrade_and_no_vendor_is_connected(
     served: Served,
 ) -> None:
@@ -96,6 +100,7 @@ def test_a_stream_that_is_not_signed_is_forbidden_before_the_upgrade_and_no_vend
     assert "stream accepted" not in served.log()
 
 
+@pytest.mark.threat(2)
 def test_a_signed_stream_is_accepted_and_the_vendors_are_connected_at_once(served: Served) -> None:
     before = served.vendors_connected()
     stream = served.upgrade()
@@ -105,6 +110,7 @@ def test_a_signed_stream_is_accepted_and_the_vendors_are_connected_at_once(serve
     wait_until(lambda: all(s.closed for s in served.sandbox.elevenlabs.sockets), 5, "the end of the synthesizer's")
 
 
+@pytest.mark.threat(18)
 def test_compression_is_not_agreed_to_though_the_client_offers_it(served: Served) -> None:
     offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
     stream = served.upgrade(served.sign(WSS) | offer)
@@ -144,6 +150,7 @@ def raw(served: Served, request: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+@pytest.mark.threat(17)
 @pytest.mark.parametrize(("signed", "status"), [(True, 413), (False, 403)])
 def test_a_body_over_64_kb_is_too_large_and_without_a_signature_not_even_read(
     served: Served, signed: bool, status: int
@@ -202,6 +209,7 @@ def test_a_callback_is_answered_with_nothing(served: Served, path: str) -> None:
         assert (answer.status_code, answer.content) == (204, b"")
 
 
+@pytest.mark.threat(19)
 def test_no_text_of_a_webhook_makes_a_second_line_in_the_log(served: Served) -> None:
     evil = "\r\n2026-01-01T00:00:00.000 ERROR forged\x1b[2J\u2028x"
     served.post("/twilio/voice", form_of("CA" + evil, From=evil, To=evil))
@@ -228,6 +236,7 @@ def refused(served: Served, call_sid: str, parameters: dict[str, str]) -> str:
     return reason
 
 
+@pytest.mark.threat(2)
 def test_a_stream_without_its_token_is_refused(served: Served) -> None:
     call_sid = new_call_sid()
     good = served.parameters(call_sid)
@@ -236,11 +245,13 @@ def test_a_stream_without_its_token_is_refused(served: Served) -> None:
         assert "token is missing, wrong or too old" in refused(served, call_sid, parameters)
 
 
+@pytest.mark.threat(2, 3)
 def test_a_token_is_good_for_its_own_call_only(served: Served) -> None:
     parameters = served.parameters(new_call_sid())
     assert "belongs to another call" in refused(served, new_call_sid(), parameters)
 
 
+@pytest.mark.threat(3)
 def test_a_token_is_good_once(served: Served) -> None:
     call_sid = new_call_sid()
     parameters = served.parameters(call_sid)
@@ -284,6 +295,7 @@ def test_a_malformed_start_is_refused(served: Served, changes: dict[str, object]
     stream.leave()
 
 
+@pytest.mark.threat(4)
 def test_a_stream_that_never_starts_is_closed_within_six_seconds(served: Served) -> None:
     began = time.monotonic()
     streams = [served.upgrade(), served.upgrade()]
@@ -298,11 +310,12 @@ def test_a_stream_that_never_starts_is_closed_within_six_seconds(served: Served)
 # One call, too many calls, a call that is over
 
 
+@pytest.mark.threat(3)
 def test_a_second_stream_of_a_live_call_is_refused_and_the_first_goes_on(served: Served) -> None:
     with served.running.phone() as phone:
         phone.wait_until_heard("How can I help you")
         second = served.parameters(phone.call_sid)
-        assert "is live already" in refused(served, phone.call_sid, second)
+        assert "its call has begun before" in refused(served, phone.call_sid, second)
         phone.wait_until_silent()
         phone.say("hello")
         phone.wait_until_heard("this is the Riverside Clinic")

@@ -261,6 +261,7 @@ def test_a_server_that_says_done_and_goes_on_holding_the_line_is_not_waited_for(
     over.set()
 
 
+@pytest.mark.matrix(20)
 @pytest.mark.parametrize(
     "line",
     [
@@ -297,6 +298,7 @@ def test_an_index_that_is_none_makes_one_call(index: object) -> None:
     assert parts_from(stream) == [ToolCall("call_a", "hang_up", "{}")]
 
 
+@pytest.mark.matrix(20)
 def test_three_lines_in_a_row_that_are_no_json_are_a_failure() -> None:
     bad = b"data: <html>\n\n"
     assert parts_from(streaming(bad, bad, says("Hi."), bad, bad, DONE)) == [Text("Hi.")]
@@ -369,6 +371,8 @@ def test_every_error_body_is_read(status: int, body: Any, kind: type[VendorError
     with pytest.raises(kind) as caught:
         parts_from(answering(response + raw))
     assert caught.value.detail.startswith(f"{status}: ") and words in caught.value.detail
+    accounts = status in (401, 403) or "spending limit" in words or "credits" in words
+    assert getattr(caught.value, "account", False) == accounts, "whether it is every call's"
     assert caught.value.detail.isascii() and len(caught.value.detail) < 1000
 
 

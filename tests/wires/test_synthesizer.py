@@ -260,7 +260,7 @@ def told(*messages: Any) -> list[ev.Event]:
     return events
 
 
-HI = base64.b64encode(b"hi" * 80).decode()
+HI = base64.b64encode(b"\xe8\x69" * 80).decode()
 
 
 @pytest.mark.parametrize(
@@ -305,6 +305,7 @@ def test_a_malformed_alignment_is_none_and_the_sound_is_played(alignment: object
     assert events == [ev.SpeechArrived(1, Audio(160, HI), ev.Alignment())]
 
 
+@pytest.mark.matrix(29)
 @pytest.mark.parametrize(
     "audio",
     [
@@ -452,8 +453,37 @@ def test_a_bad_key_that_is_told_after_the_handshake_fails_with_its_words(sandbox
     synthesizer.connect()
     reader = Reader(synthesizer.events())
     assert reader.next() == ev.SynthesizerReady()
-    with pytest.raises(VendorError, match="invalid_api_key"):
+    with pytest.raises(VendorRefused, match="invalid_api_key") as refused:
         reader.next()
+    assert refused.value.account
+
+
+@pytest.mark.matrix(27)
+@pytest.mark.parametrize("slug", ["quota_exceeded", "detected_unusual_activity"])
+def test_an_account_that_is_used_up_is_refused_for_all_calls(slug: str) -> None:
+    def serve(served: ServedSocket) -> None:
+        served.send({"message": "No.", "error": slug, "code": 1008})
+        served.receive()
+
+    with websocket_server(serve) as url:
+        synthesizer = Synthesizer(url, "key", "eleven_flash_v2_5", "voice", "en", {})
+        reader = opened(synthesizer)
+        with pytest.raises(VendorRefused, match=slug) as refused:
+            reader.next()
+        assert refused.value.account
+
+
+@pytest.mark.matrix(29)
+@pytest.mark.threat(25)
+@pytest.mark.parametrize(
+    "text", [b'{"error": "quota_exceeded"}', b"<html>502 Bad Gateway</html>", b"Internal error. Try again later." * 40]
+)
+def test_a_text_that_calls_itself_sound_is_never_played(text: bytes) -> None:
+    silence = base64.b64encode(b"\x7f" * 160).decode()
+    events = told(
+        {"audio": base64.b64encode(text).decode(), "contextId": "turn-1"}, {"audio": silence, "contextId": "turn-1"}
+    )
+    assert events == [ev.SpeechArrived(1, Audio(160, silence), ev.Alignment())]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, VendorRefused), (429, VendorUnavailable), (503, VendorUnavailable)])

@@ -31,15 +31,22 @@ class OnTheLine:
         self.began_at = datetime.now(UTC)
         self.ended_at: datetime | None = None
         self.twiml: str | None = None
+        self.url: str | None = None
+        self.method = ""
 
     def complete(self) -> None:
         self.state = "completed"
 
     def replace_document(self, *, twiml: str | None, url: str | None, method: str) -> None:
-        self.twiml = twiml
+        self.twiml, self.url, self.method = twiml, url, method
 
     def limit(self, seconds: int) -> bool:
         return True
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_PAUSES_S", (0.01, 0.01))
 
 
 @pytest.fixture
@@ -96,13 +103,53 @@ def test_who_is_gone_need_not_be_hung_up(sandbox: Sandbox, call: OnTheLine, act:
     ],
 )
 def test_every_failure_is_one_of_two_kinds(
-    sandbox: Sandbox, call: OnTheLine, fault: Fault, kind: type[VendorError], words: str
+    sandbox: Sandbox,
+    call: OnTheLine,
+    fault: Fault,
+    kind: type[VendorError],
+    words: str,
 ) -> None:
-    sandbox.twilio.faults.append(fault)
+    sandbox.twilio.faults += [fault] * 3
     with pytest.raises(kind, match=words) as caught:
         telephone_at(sandbox).hang_up(SID)
     assert type(caught.value) is kind and caught.value.__cause__ is not None
     assert call.state == "in-progress"
+    assert len(sandbox.twilio.requests) == (3 if kind is VendorUnavailable else 1), "a refusal is final"
+
+
+@pytest.mark.matrix(74)
+@pytest.mark.parametrize("faults", [[Fault(500)], [Fault(), Fault(429, 20429)]], ids=["once", "twice"])
+def test_twilio_is_told_again_what_it_has_not_taken(sandbox: Sandbox, call: OnTheLine, faults: list[Fault]) -> None:
+    sandbox.twilio.faults += faults
+    telephone_at(sandbox).hang_up(SID)
+    assert call.state == "completed" and len(sandbox.twilio.requests) == len(faults) + 1
+
+
+def test_what_takes_long_is_not_tried_again(sandbox: Sandbox, call: OnTheLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "_WITHIN_S", 0.0)
+    sandbox.twilio.faults.append(Fault(500))
+    with pytest.raises(VendorUnavailable):
+        telephone_at(sandbox).hang_up(SID)
+    assert len(sandbox.twilio.requests) == 1
+
+
+def test_a_call_is_told_to_ask_how_it_goes_on(sandbox: Sandbox, call: OnTheLine) -> None:
+    assert telephone_at(sandbox).redirect(SID, "https://v.example/twilio/resume?stream=0-0-ab&asked=1")
+    assert call.url == "https://v.example/twilio/resume?stream=0-0-ab&asked=1" and call.method == "POST"
+    call.state = "completed"
+    assert not telephone_at(sandbox).redirect(SID, "https://v.example")
+
+
+def test_twilio_tells_whether_it_has_a_call(sandbox: Sandbox, call: OnTheLine) -> None:
+    telephone = telephone_at(sandbox)
+    seen = {}
+    for call.state in ("ringing", "in-progress", "completed", "no-answer"):
+        seen[call.state] = telephone.is_live(SID)
+    assert seen == {"ringing": True, "in-progress": True, "completed": False, "no-answer": False}
+    sandbox.twilio.detach(SID)
+    assert not telephone.is_live(SID)
+    with pytest.raises(VendorRefused, match="is no call"):
+        telephone.is_live("CA/../Messages")
 
 
 def test_a_wrong_token_refuses(sandbox: Sandbox, call: OnTheLine) -> None:

@@ -1,5 +1,6 @@
 """The transcriber's wire against the stand-in, and against a server that plays what the stand-in does not."""
 
+import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,8 +19,9 @@ from voice.sandbox.coded_speech import encode_speech, text_of
 from voice.sandbox.openai_session import Session
 from voice.sandbox.served_socket import ServedSocket
 from voice.sandbox.stand_ins import Sandbox
-from voice.wires import transcriber as wire
+from voice.wires import transcription_session
 from voice.wires.transcriber import Transcriber
+from voice.wires.transcription_session import Hearing
 
 LIVE, SERVER_VAD = "gpt-live-transcribe", "gpt-4o-transcribe"
 KEYWORDS = ("Mill Lane", "Riverside")
@@ -37,13 +39,21 @@ def transcriber_at(sandbox: Sandbox, model: str = LIVE, audio_format: str = "pcm
 
 
 def read(transcriber: Transcriber) -> Reader[ev.Event]:
+    return Reader(told(transcriber, Hearing("en", KEYWORDS, 500)))
+
+
+def told(transcriber: Transcriber, hearing: Hearing) -> Iterator[ev.Event]:
+    """One session from its opening to its end, which is raised."""
     transcriber.connect()
-    return Reader(transcriber.events("en", KEYWORDS, 500))
+    yield transcriber.begin(hearing)
+    while True:
+        if event := transcriber.next():
+            yield event
 
 
 def ready(transcriber: Transcriber) -> Reader[ev.Event]:
     reader = read(transcriber)
-    assert reader.next() == ev.TranscriberReady()
+    assert isinstance(reader.next(), ev.TranscriberReady)
     return reader
 
 
@@ -131,8 +141,7 @@ def test_the_vendor_takes_the_settings_of_every_model(sandbox: Sandbox, model: s
 
 def test_without_keywords_none_are_sent(sandbox: Sandbox) -> None:
     transcriber = transcriber_at(sandbox)
-    transcriber.connect()
-    assert Reader(transcriber.events("de", (), 500)).next() == ev.TranscriberReady()
+    assert Reader(told(transcriber, Hearing("de", (), 500))).next() == ev.TranscriberReady()
     assert sandbox.openai.sessions[0].config["transcription"] == {"model": LIVE, "languages": ["de"]}
 
 
@@ -208,28 +217,161 @@ def test_audio_before_the_session_is_ready_is_kept_and_sent_at_three_times_real_
     assert sizes == [480, 480, 480, 480, 480, 320]
 
 
-def test_no_more_than_ten_seconds_are_kept_and_what_is_dropped_is_the_oldest_and_counted(sandbox: Sandbox) -> None:
+def test_no_more_than_fifteen_seconds_are_kept_and_what_is_dropped_is_the_oldest_and_counted(sandbox: Sandbox) -> None:
     transcriber = transcriber_at(sandbox)
-    frames = numbered(520)
+    transcriber.speech_started()
+    frames = numbered(770)
     for frame in frames:
         transcriber.send_audio(frame)
     assert transcriber.dropped_bytes == 20 * FRAME_BYTES
     ready(transcriber)
-    later = [SILENCE * FRAME_BYTES] * 400
+    later = [SILENCE * FRAME_BYTES] * 601
     for frame in later:
         transcriber.send_audio(frame)
     session = sandbox.openai.sessions[0]
-    # One more made room for the frame that came when all ten seconds still waited.
-    wanted = b"".join(frames[21:] + later)
+    wanted = b"".join(frames[20:] + later)
     until(lambda: len(session.audio) == len(wanted), "all the audio that was kept")
     assert session.audio == wanted
-    assert transcriber.dropped_bytes == 21 * FRAME_BYTES
+    assert transcriber.dropped_bytes == 20 * FRAME_BYTES
+
+
+def test_of_silence_that_nobody_hears_only_the_last_second_is_kept(sandbox: Sandbox) -> None:
+    transcriber = transcriber_at(sandbox)
+    frames = numbered(520)
+    send(transcriber, frames)
+    assert next(told(transcriber, Hearing("en", (), 500))) == ev.TranscriberReady(0, 1.0)
+    send(transcriber, [SILENCE * FRAME_BYTES] * 41)
+    session = sandbox.openai.sessions[0]
+    until(lambda: len(session.audio) == 91 * FRAME_BYTES, "all the audio that was kept")
+    assert session.audio.startswith(b"".join(frames[-50:]))
+    assert transcriber.dropped_bytes == 0
+
+
+# One session after another
+
+
+@pytest.mark.matrix(1, 2)
+def test_what_was_not_understood_is_heard_again_by_the_next_session_and_nothing_else(sandbox: Sandbox) -> None:
+    transcriber = transcriber_at(sandbox)
+    first = ready(transcriber)
+    words = ("hello you there", "when are you open", "on mondays")
+    understood, ended, begun = map(encode_speech, words)
+    speak(transcriber, understood)
+    until_final(first)
+    speak(transcriber, ended)
+    speak(transcriber, begun, ends=False)
+    transcriber.lost()
+    pause = [SILENCE * FRAME_BYTES] * 100
+    send(transcriber, pause)
+    transcriber.commit()
+    second = read(transcriber)
+    assert second.next() == ev.TranscriberReady(2, round((len(ended) + len(begun)) / 8000 + 2, 2))
+    send(transcriber, pause)
+    finals = [until_final(second)[-1] for _ in range(2)]
+    assert [final.text for final in finals if isinstance(final, ev.TranscriptFinished)] == [
+        "when are you open",
+        "on mondays",
+    ]
+    assert text_of(sandbox.openai.sessions[1].audio) == "when are you open on mondays"
+
+
+@pytest.mark.matrix(3)
+def test_what_is_heard_again_goes_out_at_three_times_real_time() -> None:
+    got: list[bytes] = []
+    with scripted_server([], got) as url:
+        transcriber = Transcriber(url, "key", LIVE, "pcmu", "a-call")
+        transcriber.speech_started()
+        send(transcriber, numbered(30))
+        ready(transcriber)
+        for count in range(1, 8):
+            transcriber.send_audio(numbered(1)[0])
+            until(lambda: len(got) == 1 + count, "the next message")  # noqa: B023
+        assert [len(decoded(orjson.loads(message))) for message in got[1:]] == [3 * FRAME_BYTES] * 7
+        transcriber.shutdown()
+
+
+@pytest.mark.matrix(11)
+def test_a_session_is_renewed_before_its_end_in_a_quiet_moment_and_nothing_is_lost(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcriber = transcriber_at(sandbox)
+    reader = ready(transcriber)
+    assert not transcriber.renewal_due
+    assert transcriber._session is not None
+    transcriber._session.renew_at = 0.0
+    assert transcriber.renewal_due
+    transcriber.speech_started()
+    speech = encode_speech("when are you open")
+    half = len(speech) // 320 * FRAME_BYTES
+    send(transcriber, frames_of(speech[:half]))
+    assert not transcriber.renewal_due, "the caller speaks"
+    renewed = read(transcriber)
+    assert isinstance(renewed.next(), ev.TranscriberReady)
+    send(transcriber, frames_of(speech[half:]))
+    send(transcriber, [SILENCE * FRAME_BYTES] * 30)
+    transcriber.commit()
+    final = until_final(renewed)[-1]
+    assert isinstance(final, ev.TranscriptFinished) and final.text == "when are you open"
+    with pytest.raises(VendorUnavailable):
+        while reader.next():
+            pass
+    transcriber.renewal_failed()
+    assert not transcriber.renewal_due
+
+
+@pytest.mark.parametrize(
+    ("left_s", "after_s"), [(600, 540), (3600, 3240), (-5, 3240), (10**9, 3240), (None, 3240), ("x", 3240)]
+)
+def test_a_session_is_renewed_at_nine_tenths_of_its_life(left_s: object, after_s: float) -> None:
+    expires_at = time.time() + left_s if isinstance(left_s, int) else left_s
+
+    def serve(served: ServedSocket) -> None:
+        served.send({"type": "session.created", "session": {"expires_at": expires_at}})
+        served.receive()
+        served.send({"type": "session.updated", "session": {}})
+        served.receive()
+
+    with websocket_server(serve) as url:
+        transcriber = Transcriber(url, "key", LIVE, "pcmu", "a-call")
+        ready(transcriber)
+        assert transcriber._session is not None
+        assert transcriber._session.renew_at - time.monotonic() == pytest.approx(after_s, abs=5)
+        transcriber.shutdown()
+
+
+@pytest.mark.matrix(7)
+def test_a_setting_that_is_refused_by_its_name_is_left_out_once() -> None:
+    got: list[dict[str, Any]] = []
+    param = "session.audio.input.transcription.keywords[0]"
+
+    def serve(served: ServedSocket) -> None:
+        served.send({"type": "session.created", "session": {}})
+        got.append(orjson.loads(served.receive() or b"{}"))
+        served.send({"type": "error", "error": {"code": "invalid_value", "message": "No.", "param": param}})
+        got.append(orjson.loads(served.receive() or b"{}"))
+        served.send({"type": "session.updated", "session": {}})
+        served.receive()
+
+    with websocket_server(serve) as url:
+        transcriber = Transcriber(url, "key", LIVE, "pcmu", "a-call")
+        ready(transcriber)
+        transcriber.shutdown()
+    told_of = [message["session"]["audio"]["input"]["transcription"] for message in got]
+    assert told_of == [{"model": LIVE, **LANGUAGES}, {"model": LIVE, "languages": ["en"]}]
+
+
+def speak(transcriber: Transcriber, audio: bytes, ends: bool = True) -> None:
+    transcriber.speech_started()
+    send(transcriber, frames_of(audio))
+    if ends:
+        transcriber.commit()
 
 
 def test_a_commit_keeps_its_place_in_audio_that_waits() -> None:
     frames = numbered(9)
 
     def early(transcriber: Transcriber) -> None:
+        transcriber.speech_started()
         send(transcriber, frames[:4])
         transcriber.commit()
         send(transcriber, frames[4:])
@@ -431,6 +573,13 @@ def test_errors_that_trying_again_cannot_help_refuse(code: str, configured: bool
             reader.next()
 
 
+@pytest.mark.parametrize("code", FATAL)
+def test_key_and_quota_are_the_accounts_and_the_rest_is_this_calls(code: str) -> None:
+    with scripted(error(code), configured=False) as reader, pytest.raises(VendorRefused) as refused:
+        reader.next()
+    assert refused.value.account == (code in ("invalid_api_key", "insufficient_quota"))
+
+
 @pytest.mark.parametrize("configured", [True, False])
 @pytest.mark.parametrize("message", [*map(error, LOST), error(None, "server_error")])
 def test_errors_that_a_new_session_may_not_have_are_unavailable(message: dict[str, Any], configured: bool) -> None:
@@ -490,20 +639,19 @@ def test_a_lost_connection_is_unavailable_at_any_moment(sandbox: Sandbox, moment
 def test_a_session_that_is_never_configured_is_given_up_whatever_else_it_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire, "_READY_TIMEOUT_S", -1.0)  # over, as soon as the next message comes
+    monkeypatch.setattr(transcription_session, "READY_TIMEOUT_S", -1.0)  # over, as soon as the next message comes
     with scripted({"type": "rate_limits.updated"}, configured=False) as reader:
         with pytest.raises(VendorUnavailable, match="was not ready within"):
             reader.next()
 
 
-def test_shutdown_wakes_the_reader_and_the_writer_learns_of_it(sandbox: Sandbox) -> None:
+def test_shutdown_wakes_the_reader_and_the_writer_is_not_disturbed(sandbox: Sandbox) -> None:
     transcriber = transcriber_at(sandbox)
     transcriber.shutdown()  # before it was ever connected
     reader = ready(transcriber)
     transcriber.shutdown()
     with pytest.raises(VendorUnavailable):
         reader.next()
-    with pytest.raises(VendorUnavailable):
-        say(transcriber, SILENCE * 3200)
+    say(transcriber, SILENCE * 3200)
     session: Session = sandbox.openai.sessions[0]
     until(lambda: session.closed, "the end of the session")

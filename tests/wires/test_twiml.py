@@ -2,29 +2,31 @@
 
 from xml.etree import ElementTree
 
+import pytest
+
 from voice.wires import twiml
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
 
 
 def test_the_stream_document() -> None:
-    resume = "https://voice.example.com/twilio/resume?tries=1&turns=0"
-    assert twiml.stream("https://voice.example.com", {"token": 'a"<b>&', "agent": "clinic"}, resume) == (
+    assert twiml.stream("https://voice.example.com", {"token": 'a"<b>&', "agent": "clinic"}, "1-0-ab") == (
         f"{XML}<Response><Connect>"
-        '<Stream statusCallback="https://voice.example.com/twilio/stream-status"'
+        '<Stream name="1-0-ab" statusCallback="https://voice.example.com/twilio/stream-status"'
         ' url="wss://voice.example.com/twilio/stream">'
         '<Parameter name="token" value="a&quot;&lt;b&gt;&amp;" /><Parameter name="agent" value="clinic" />'
         "</Stream></Connect>"
-        '<Redirect method="POST">https://voice.example.com/twilio/resume?tries=1&amp;turns=0</Redirect></Response>'
+        '<Redirect method="POST">https://voice.example.com/twilio/resume?stream=1-0-ab</Redirect></Response>'
     )
 
 
 def test_the_stream_address_has_no_query_and_no_other_scheme_than_wss() -> None:
-    document = ElementTree.fromstring(twiml.stream("https://https://.example", {}, "https://x"))
+    document = ElementTree.fromstring(twiml.stream("https://https://.example", {}, "0-0-ab"))
     (stream,) = document.iter("Stream")
     assert stream.get("url") == "wss://https://.example/twilio/stream"
 
 
+@pytest.mark.threat(6)
 def test_dialing_a_human() -> None:
     assert twiml.dial("+15551", 20, "https://v.example/twilio/transfer") == (
         f'{XML}<Response><Dial action="https://v.example/twilio/transfer" answerOnBridge="true" method="POST"'

@@ -43,6 +43,7 @@ def test_a_refused_handshake_is_not_tried_again_and_its_body_is_told(status: int
     error = refusal_of(answer(f"{status} No", f"Content-Length: {len(body)}", body=body))
     assert isinstance(error, VendorRefused)
     assert f"refused the connection with {status}" in error.detail and "no such voice" in error.detail
+    assert error.account == (status in (401, 402)), "whether it is every call's"
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
@@ -140,18 +141,37 @@ def test_silence_is_none_and_half_a_frame_is_not_lost_by_it(monkeypatch: pytest.
 
     def serve(served: ServedSocket) -> None:
         connection = served._connection
-        for piece in (frame[:1], frame[1:5], frame[5:]):
+        for piece in (frame[:5], frame[5:]):
             connection.sendall(piece)
             more.wait()
             more.clear()
 
     with websocket_server(serve) as url:
         vendor = connect(url)
-        for _ in range(2):
-            assert vendor.receive() is None
-            more.set()
+        assert vendor.receive() is None
+        more.set()
         assert vendor.receive() == {"whole": True}
         more.set()
+
+
+@pytest.mark.matrix(8)
+def test_a_peer_that_is_silent_and_does_not_answer_a_ping_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vendor_socket, "SOCKET_TIMEOUT_S", 0.05)
+    over = gevent.event.Event()
+    with websocket_server(lambda served: over.wait(5)) as url:
+        vendor = connect(url)
+        assert vendor.receive() is None
+        with pytest.raises(VendorUnavailable, match="no answer to a ping"):
+            vendor.receive()
+        over.set()
+
+
+def test_a_peer_that_has_nothing_to_say_but_answers_pings_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vendor_socket, "SOCKET_TIMEOUT_S", 0.05)
+    with websocket_server(lambda served: served.receive()) as url:
+        vendor = connect(url)
+        assert [vendor.receive() for _ in range(8)] == [None] * 8
+        vendor.shutdown()
 
 
 def test_a_message_in_fragments_with_a_ping_between_is_one_message() -> None:
@@ -161,6 +181,7 @@ def test_a_message_in_fragments_with_a_ping_between_is_one_message() -> None:
 
     with websocket_server(serve) as url:
         vendor = connect(url)
+        assert vendor.receive() is None, "the ping"
         assert vendor.receive() == {"a": 1}
         vendor.shutdown()
 

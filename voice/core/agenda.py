@@ -13,6 +13,8 @@ class Deadline(Enum):
     STEADY = auto()
     """The moment from which the words understood so far are not just beginning to come."""
     FIRST_TOKEN = auto()
+    ANSWER = auto()
+    """The end of the model's answer."""
     SENTENCE = auto()
     SPEECH = auto()
     """Audio for text that was handed over."""

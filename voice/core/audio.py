@@ -63,6 +63,16 @@ def loudness(mulaw: bytes) -> int:
     return audioop.rms(audioop.ulaw2lin(mulaw, 2), 2) if mulaw else 0
 
 
+def is_text(mulaw: bytes) -> bool:
+    """A message in the place of sound: sound has bytes above 7F, and hardly ever as UTF-8 has them."""
+    try:
+        mulaw.decode()
+    except UnicodeDecodeError:
+        return False
+    # One of the two kinds of silence.
+    return bool(mulaw.strip(b"\x7f"))
+
+
 class To24k:
     """Mu-law 8 kHz to PCM16 24 kHz, piece by piece; keeps the resampler's state, so pieces join without a click."""
 

@@ -77,6 +77,8 @@ class Conversation:
                 | ev.TranscriptFinished()
                 | ev.TranscriptFailed()
                 | ev.DigitPressed()
+                | ev.TranscriberReady()
+                | ev.TranscriberLost()
             ):
                 self._heard(event)
             case ev.ReplyStarted() | ev.SentenceReady() | ev.ToolCalled() | ev.ReplyFinished():
@@ -100,7 +102,7 @@ class Conversation:
                 self._agenda.set(Deadline.DRAIN, self._agenda.now + event.within_s)
             case ev.DeadlinePassed():
                 self._deadline_passed()
-            case ev.TranscriberReady() | ev.SynthesizerReady() | ev.TokensUsed():
+            case ev.SynthesizerReady() | ev.TokensUsed():
                 pass
 
     @property
@@ -205,6 +207,8 @@ class Conversation:
         meant = (
             not turn.confirmed
             or self._listening.means_to_speak
+            # Whether there are words nobody can tell yet: rather none of ours than over the caller's.
+            or self._listening.deaf
             or (self._listening.words and self._delivery.nearly_done(turn))
         )
         if meant:
@@ -260,7 +264,7 @@ class Conversation:
     def _vendor_failed(self, event: ev.VendorFailed) -> None:
         turn = self._delivery.turn
         if event.vendor == "synthesizer":
-            self._delivery.synthesizer_failed(event.refused)
+            self._delivery.synthesizer_failed(event.refused, event.account)
         elif event.vendor == "transcriber":
             self._delivery.failed = "transcriber"
         elif turn and turn.number == event.turn:
@@ -295,6 +299,8 @@ class Conversation:
 
     def _late(self, deadline: Deadline) -> None:
         match deadline:
+            case Deadline.TRANSCRIPT if self._listening.deaf and not (self._listening.words and self._listening.waited):
+                self._wait_for_transcriber()
             case Deadline.TRANSCRIPT:
                 without_words = self._listening.transcript_late(self._delivery.count)
                 # A turn that was stopped goes on instead: nothing was said that could have been meant.
@@ -322,6 +328,15 @@ class Conversation:
                 self._end(goodbye or ev.EndCall("handed-over", "drained-late"))
             case _:
                 self._delivery.late(deadline)
+
+    def _wait_for_transcriber(self) -> None:
+        """The caller has said something, and the transcriber is not there to tell what."""
+        self._agenda.do(ev.RecordDelay(self.turn, "transcriber", "filler"))
+        if (turn := self._delivery.turn) and not turn.confirmed:
+            self._delivery.give_up()
+        if self.floor == "nobody" and not self._delivery.suspended:
+            self._delivery.say(self.rules.filler)
+        self._listening.wait_for_transcriber()
 
     def _goodbye_late(self) -> None:
         turn = self._delivery.turn

@@ -14,10 +14,14 @@ from voice.core.transcript import ToolUsed, Transcript
 from voice.core.turn import Turn
 
 FIRST_TOKEN_WAIT_S = 1.5
-SECOND_TOKEN_WAIT_S = 2.0
-"""From the filler to the second try, and from that to the apology."""
+SECOND_TOKEN_WAIT_S = 3.5
+"""From the filler to the second try, and again from its filler to the apology."""
+ANSWER_WAIT_S = 15.0
+"""From the question to the last word of the answer: a service that drips is taken for one that failed."""
 SENTENCE_WAIT_S = 1.5
 SPEECH_WAIT_S = 1.5
+REPLACED_WAIT_S = 1.2
+"""For the first sound of a synthesizer that takes the place of another."""
 TOOL_WAIT_S = 1.0
 _TYPE_NOW = '{"status": "the caller can type now; what is typed follows as the caller\'s words"}'
 _AT_ONCE = 8
@@ -26,15 +30,15 @@ _TOO_MANY = f'{{"error": "not done: at most {_AT_ONCE} calls in one answer"}}'
 _NOT_TRANSFERRED = '{"error": "not transferred: the caller went on speaking"}'
 _STAGES = (
     Deadline.FIRST_TOKEN,
+    Deadline.ANSWER,
     Deadline.SENTENCE,
     Deadline.SPEECH,
     Deadline.REFILL,
     Deadline.MARK,
     Deadline.TOOL,
 )
-_VOICE_ATTEMPTS = 3
-_CONNECTIONS = 4
-"""So many connections to the synthesizer may be lost in one call."""
+_REPLACEMENTS: tuple[ev.Synthesis, ...] = ("anew", "fallback-voice", "by-request")
+"""Of a synthesizer that is silent, one after the other; behind the last there is no remedy."""
 GOODBYE_WAIT_S = 15.0
 """A call that is to end does so by then, heard or not."""
 
@@ -52,7 +56,10 @@ class Delivery:
         self.count = turns
         # Set when a turn has been heard that was to be the last.
         self.end: ev.EndCall | None = None
-        self._connections_lost = 0
+        # So many replacements of the synthesizer have been tried since a turn was heard to its end.
+        self._replaced = 0
+        # Answers in a row that broke off when part of them had been spoken.
+        self._broken = 0
         # The vendor that is beyond remedy.
         self.failed: ev.Vendor | None = None
 
@@ -78,11 +85,12 @@ class Delivery:
         return self.turn
 
     def _ask(self, turn: Turn) -> None:
-        turn.reply_done = turn.answered = turn.owes = False
+        turn.reply_done = turn.answered = turn.owes = turn.waited = False
         caller = "" if turn.confirmed else turn.caller
         tools = turn.rounds < self._rules.tool_rounds
         self._agenda.do(ev.StartReply(turn.number, caller, turn.attempt, tools))
         self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + FIRST_TOKEN_WAIT_S)
+        self._agenda.set(Deadline.ANSWER, self._agenda.now + ANSWER_WAIT_S)
 
     def confirm(self, turn: Turn, words: str) -> None:
         """The words that it answers are final."""
@@ -118,8 +126,9 @@ class Delivery:
                 turn.calls.append(event)
             case ev.ReplyFinished():
                 turn.reply_done = True
+                self._broken = 0
         if turn.reply_done:
-            self._agenda.drop(Deadline.SENTENCE)
+            self._agenda.drop(Deadline.SENTENCE, Deadline.ANSWER)
             if turn.confirmed:
                 self._complete(turn)
             self._advance(turn)
@@ -229,9 +238,12 @@ class Delivery:
                 # Let go only when sound has come after the last text: earlier, the service may drop that text.
                 if turn.reply_done and turn.confirmed and not turn.running:
                     self._close_speech(turn)
+            case ev.SpeechFinished() if turn.playout.total_ms > 0:
+                turn.speech_done = turn.closed
             case ev.SpeechFinished():
                 # Without any sound it has not been spoken, whatever the synthesizer says.
-                turn.speech_done = turn.closed and turn.playout.total_ms > 0
+                self._replaced = max(self._replaced, _REPLACEMENTS.index("by-request"))
+                self._speak_again(turn, "speech")
             case ev.MarkReturned():
                 turn.reached("heard", self._agenda.now - event.position_ms / 1000)
                 turn.playout.mark_returned(event.position_ms, self._agenda.now)
@@ -251,6 +263,7 @@ class Delivery:
         if turn.over:
             heard = turn.said if not turn.broken_off else playout.heard_text(agenda.now, turn.said)
             self._record(turn, heard, cut=turn.broken_off)
+            self._replaced = 0
             self.end = turn.ending.end if turn.ending else None
         elif turn.said and playout.over and not turn.spoken and not turn.held:
             agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
@@ -345,6 +358,10 @@ class Delivery:
         match deadline:
             case Deadline.FIRST_TOKEN:
                 self._first_token_late(turn)
+            case Deadline.ANSWER:
+                self._remedied(turn, "answer", "broken off")
+                self._agenda.do(ev.CancelReply(turn.number))
+                self.model_failed(turn)
             case Deadline.SENTENCE:
                 if not turn.in_parts:
                     self._remedied(turn, "sentence", "spoke the part")
@@ -363,41 +380,68 @@ class Delivery:
                 self._advance(turn)
 
     def _first_token_late(self, turn: Turn) -> None:
+        wait_s = SECOND_TOKEN_WAIT_S
         if turn.held:
-            self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + FIRST_TOKEN_WAIT_S)
-        elif turn.attempt > 1:
+            wait_s = FIRST_TOKEN_WAIT_S
+        elif not turn.waited:
+            turn.waited = True
+            if turn.playout.over or not turn.said:
+                self._remedied(turn, "first token", "filler")
+                self._speak_known(turn, self._rules.filler)
+        elif turn.attempt == 1:
+            self._ask_again(turn, "first token")
+            return
+        else:
             self._remedied(turn, "first token", "given up")
             self.failed = "language model"
-        elif not turn.said:
-            self._remedied(turn, "first token", "filler")
-            self._speak_known(turn, self._rules.filler)
-            self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + SECOND_TOKEN_WAIT_S)
-        else:
-            self._ask_again(turn, "first token")
+        self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + wait_s)
 
     def _ask_again(self, turn: Turn, stage: str) -> None:
         self._remedied(turn, stage, "asked again")
         self._agenda.do(ev.CancelReply(turn.number))
         turn.attempt += 1
         self._ask(turn)
-        self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + SECOND_TOKEN_WAIT_S)
 
     def model_failed(self, turn: Turn, refused: bool = False) -> None:
-        """Once more if nothing of the answer has been used; otherwise it is beyond remedy."""
-        if not refused and turn.attempt == 1 and not turn.answered:
-            self._ask_again(turn, "language model")
-        else:
+        """Once more if nothing of the answer has been used. What was spoken is not asked for again: it stays, and the
+        caller is asked to say it once more."""
+        if refused or (turn.attempt > 1 and not turn.answered):
             self.failed = "language model"
+        elif not turn.answered:
+            self._ask_again(turn, "language model")
+        elif self._broken:
+            self.failed = "language model"
+        else:
+            self._broken += 1
+            self._remedied(turn, "answer", "asked the caller to say it again")
+            turn.reply_done, turn.owes = True, False
+            turn.calls.clear()
+            self._agenda.drop(Deadline.SENTENCE, Deadline.ANSWER)
+            self._speak_known(turn, self._rules.not_understood)
+            self._finish(turn)
+            self._advance(turn)
 
-    def synthesizer_failed(self, refused: bool) -> None:
-        """Its connection is gone: a new one, and everything that has not sounded once more."""
-        self._connections_lost += 1
-        if refused or self._connections_lost > _CONNECTIONS:
+    def synthesizer_failed(self, refused: bool, account: bool) -> None:
+        """Its connection is gone: another one, and everything that has not sounded once more."""
+        if account:
             self.failed = "synthesizer"
-        elif turn := self.turn:
+            return
+        if refused:
+            # The same voice would be refused again.
+            self._replaced = max(self._replaced, _REPLACEMENTS.index("fallback-voice"))
+        if turn := self.turn:
             self._speak_again(turn, "synthesizer")
         else:
-            self._agenda.do(ev.UseFallbackVoice())
+            self._replace_synthesizer()
+
+    def _replace_synthesizer(self) -> bool:
+        """False when there is nothing left to try."""
+        if self._replaced >= len(_REPLACEMENTS):
+            self.failed = "synthesizer"
+            return False
+        self._agenda.do(ev.ChangeSynthesizer(_REPLACEMENTS[self._replaced]))
+        self._replaced += 1
+        return True
 
     def _speech_late(self, turn: Turn) -> None:
         if turn.playout.started and (not turn.unspoken or not turn.playout.letters_spoken()):
@@ -408,22 +452,18 @@ class Delivery:
             self._speak_again(turn, "speech")
 
     def _speak_again(self, turn: Turn, stage: str) -> None:
-        """First in a new context, then by another voice, then there is no remedy."""
-        turn.voice_attempt += 1
-        if turn.voice_attempt > _VOICE_ATTEMPTS:
-            self._remedied(turn, stage, "given up")
-            self.failed = "synthesizer"
-            return
+        """What has not sounded of the turn, by another synthesizer."""
         self._agenda.do(ev.StopSpeaking(turn.number))
-        if turn.voice_attempt == _VOICE_ATTEMPTS or stage == "synthesizer":
-            self._agenda.do(ev.UseFallbackVoice())
+        if not self._replace_synthesizer():
+            self._remedied(turn, stage, "given up")
+            return
         self._remedied(turn, stage, "spoken again")
         turn.closed = turn.speech_done = False
         if unspoken := turn.unspoken:
             self._agenda.do(ev.Speak(turn.number, unspoken))
         if turn.reply_done:
             self._agenda.do(ev.FinishSpeech(turn.number))
-        self._agenda.set(Deadline.SPEECH, self._agenda.now + SPEECH_WAIT_S)
+        self._agenda.set(Deadline.SPEECH, self._agenda.now + REPLACED_WAIT_S)
 
     def _remedied(self, turn: Turn, stage: str, remedy: str) -> None:
         self._agenda.do(ev.RecordDelay(turn.number, stage, remedy))

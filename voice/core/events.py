@@ -10,6 +10,9 @@ from typing import Literal
 from voice.core.audio import Audio
 
 Vendor = Literal["transcriber", "language model", "synthesizer"]
+Synthesis = Literal["anew", "fallback-voice", "by-request"]
+"""How another synthesizer takes the place of one that is silent: over a new connection, with the agent's fallback voice
+if it has one, or without any connection that stays, each sentence by a request of its own."""
 Result = Literal["completed", "failed", "lost", "transferred", "handed-over"]
 
 
@@ -72,7 +75,19 @@ class StreamLost:
 
 @dataclass(frozen=True)
 class TranscriberReady:
-    pass
+    """A session hears the caller: the first one, or one after it."""
+
+    utterances: int = 0
+    """That had ended and were not understood: it hears them again, and calls them by names of its own."""
+    seconds: float = 0.0
+    """Of audio that it hears first, faster than real time."""
+
+
+@dataclass(frozen=True)
+class TranscriberLost:
+    """No session hears the caller now; another one is being opened."""
+
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -176,6 +191,8 @@ class VendorFailed:
     """The turn that it failed, 0 when it is of no use to the call any more."""
     refused: bool = False
     """Trying again cannot help: a key, a quota, a request that they will not take."""
+    account: bool = False
+    """Not this call alone: key or quota, which all calls share."""
 
 
 @dataclass(frozen=True)
@@ -269,8 +286,10 @@ class SpeakKnown:
 
 
 @dataclass(frozen=True)
-class UseFallbackVoice:
-    """The synthesizer stays silent: connect to it anew, with the agent's fallback voice if it has one."""
+class ChangeSynthesizer:
+    """It stays silent, or its connection is gone: another takes its place."""
+
+    to: Synthesis
 
 
 @dataclass(frozen=True)
@@ -399,6 +418,7 @@ Event = (
     | CallerHungUp
     | StreamLost
     | TranscriberReady
+    | TranscriberLost
     | UtteranceCommitted
     | TranscriptExtended
     | TranscriptFinished
@@ -428,7 +448,7 @@ Action = (
     | CollectDigits
     | Speak
     | SpeakKnown
-    | UseFallbackVoice
+    | ChangeSynthesizer
     | FinishSpeech
     | CloseSpeech
     | StopSpeaking

@@ -9,6 +9,10 @@ from voice.core.words import is_backchannel, silence_ms
 
 TRANSCRIPT_WAIT_S = 1.8
 """From the end of an utterance: a final transcript comes 0.7 to 1.7 s after it (measured on the live service)."""
+DEAF_WAIT_S = 4.0
+"""Between two fillers while there is no transcriber."""
+REPLAY_PACE = 3.0
+"""What a new session hears first, it hears so much faster than real time."""
 COMMIT_WAIT_S = 1.2
 """From the second commit of an utterance of which not a word has come."""
 STEADY_S = 0.12
@@ -28,6 +32,10 @@ class Listening:
         self.stopped: float | None = None
         self._silence_ms = rules.silence_ms
         self._committed_again = False
+        self.deaf = False
+        """No session of the transcriber hears the caller."""
+        self.waited = False
+        """Longer than a transcript takes, for a transcriber that hears."""
         # When the latest word came that is not final.
         self._word_at = 0.0
 
@@ -35,6 +43,10 @@ class Listening:
 
     def handle(self, event: ev.Event) -> None:
         match event:
+            case ev.TranscriberLost():
+                self.deaf = True
+            case ev.TranscriberReady():
+                self._ready(event)
             case ev.CallerStartedSpeaking():
                 self.speaking, self.began = True, self._agenda.now
                 self._utterances.started()
@@ -56,11 +68,24 @@ class Listening:
             self._agenda.drop(Deadline.TRANSCRIPT)
 
     def _stop(self, after_ms: int) -> None:
-        self.speaking, self._committed_again = False, False
+        self.speaking = self._committed_again = self.waited = False
         self._utterances.stopped()
         self.stopped, self.speech_end = self._agenda.now, self._agenda.now - after_ms / 1000
         self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + TRANSCRIPT_WAIT_S)
         self._ask_for_silence(self._rules.silence_ms)
+
+    def _ready(self, event: ev.TranscriberReady) -> None:
+        self.deaf = self._committed_again = False
+        self._utterances.heard_again(event.utterances)
+        if self._utterances.awaited:
+            # While it hears what was missed, more comes in.
+            replayed_s = event.seconds / (REPLAY_PACE - 1)
+            self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + replayed_s + TRANSCRIPT_WAIT_S)
+
+    def wait_for_transcriber(self) -> None:
+        """Nobody can tell yet what was said."""
+        self.waited = True
+        self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + DEAF_WAIT_S)
 
     def _wait_for_silence(self) -> None:
         if self.speaking:

@@ -12,6 +12,8 @@ _MARKUP = re.compile(r"[*_`~#|]+")
 _EMAIL = re.compile(r"\b([\w.+-]+)@((?:[\w-]+\.)+\w+)\b")
 # Five digits and more are a number to be written down, not an amount; so is what begins with a plus.
 _DIGITS = re.compile(r"\+?\d(?:[\s-]?\d){4,}")
+# Of a service, with the prefix that marks it as one. No model is ever given any; none is read out all the same.
+_KEY = re.compile(r"\b(?:sk|pk|rk|xai|xi)[-_][A-Za-z0-9_-]{6,}")
 _AMOUNT = re.compile(r"([$€£])\s?(\d[\d,]*(?:\.\d{2})?)")
 _CURRENCY = {"$": "dollars", "€": "euros", "£": "pounds"}
 # Symbols such as emoji, and all that is no character of a text: controls, joiners, surrogates, private ones.
@@ -22,7 +24,7 @@ _SIGNS = {"%": " percent", "&": " and ", "=": " equals ", "°": " degrees", "→
 
 def speakable(sentence: str, pronunciations: Mapping[str, str]) -> str:
     """One sentence as it is to be spoken; `pronunciations` are whole words and what is said for them."""
-    text = _BULLET.sub("", _LINK.sub(r"\1", sentence))
+    text = _KEY.sub("", _BULLET.sub("", _LINK.sub(r"\1", sentence)))
     text = _EMAIL.sub(lambda m: f"{m[1]} at {_dots(m[2])}", text)
     text = _URL.sub(lambda m: _dots(m[1]) if _HTTP.match(m[0]) else m[0], text)
     text = _AMOUNT.sub(lambda m: f"{m[2]} {_CURRENCY[m[1]]}", text)

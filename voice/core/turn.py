@@ -26,8 +26,8 @@ class Turn:
     times: TurnTimes = field(default_factory=TurnTimes)
     attempt: int = 1
     """How often the language model was asked for the same answer."""
-    voice_attempt: int = 1
-    """How often the synthesizer was given the same text."""
+    waited: bool = False
+    """The present attempt has been waited for longer than is polite."""
     answered: bool = False
     """The present answer of the model has words."""
     reply_done: bool = False

@@ -8,6 +8,8 @@ class _Utterance:
     # The transcriber's name for it, once known; empty when the transcriber did not take it.
     item: str | None = None
     partial: str = ""
+    stale: bool = False
+    """`partial` is what an earlier session understood; it stands until the present one says something."""
     final: str | None = None
     stopped: bool = False
 
@@ -40,7 +42,8 @@ class Utterances:
 
     def extended(self, item: str, text: str) -> None:
         if utterance := self._named(item):
-            utterance.partial += text
+            utterance.partial = text if utterance.stale else utterance.partial + text
+            utterance.stale = False
 
     def finished(self, item: str, text: str) -> None:
         if utterance := self._named(item) or self._missed(item):
@@ -57,6 +60,17 @@ class Utterances:
             # One that the transcriber did not take will never be named: the next name is not its.
             utterance.item = item
             utterance.final = utterance.partial.strip()
+
+    def heard_again(self, ended: int) -> None:
+        """Another session hears the latest `ended` of those that have ended, and the one that goes on, and has names of
+        its own for them. Of what it does not hear, what was understood so far is all."""
+        waiting = [u for u in self._open if u.stopped and u.final is None]
+        for utterance in waiting[: max(0, len(waiting) - ended)]:
+            utterance.item, utterance.final = "", utterance.partial.strip()
+        for utterance in self._open:
+            if utterance.final is None:
+                utterance.item, utterance.stale = None, True
+        self._unnamed = max(0, ended - len(waiting))
 
     def typed(self, text: str) -> None:
         """Words that came by the keypad: final at once, in their place among what was said."""

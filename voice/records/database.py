@@ -22,6 +22,8 @@ Work = Callable[[Connection], T]
 # How long SQLite waits for another process, and PostgreSQL for a lock: then others of this worker have their turn.
 _LOCK_S = 2
 _STATEMENT_S = 5
+# A database that did not answer is left alone for so long: else everybody who asks would wait for his time.
+_SPARED_S = 10.0
 # After so long without use a server may have gone unnoticed.
 _STALE_S = 1.0
 
@@ -64,6 +66,8 @@ class Database:
         # Only the thread touches these two.
         self._connection: Connection | None = None
         self._used_at = 0.0
+        # Monotonic: until then nobody asks.
+        self._spared_until = 0.0
 
     def read(self, work: Work[T], timeout_s: float | None) -> T:
         """As `write`, for work that writes nothing: in SQLite nobody else waits for it."""
@@ -73,9 +77,20 @@ class Database:
         """What `work` returns, run in one transaction in the thread. Blocks the calling greenlet only.
 
         Raises RecordsUnavailable when the database fails or `timeout_s` is over (None: no limit); work that has begun
-        by then goes on and may be committed. Whatever else `work` raises is raised here, and rolled back.
+        by then goes on and may be committed. Then also at once, for ten seconds, or until any work has succeeded; not
+        with None. Whatever else `work` raises is raised here, and rolled back.
         """
         return self._run("BEGIN IMMEDIATE", work, timeout_s)
+
+    def refuse_while_spared(self) -> None:
+        """Raises RecordsUnavailable while the database is left alone."""
+        left_s = self._spared_until - time.monotonic()
+        if left_s > 0:
+            raise RecordsUnavailable(f"the database has not answered, and is asked again in {left_s:.1f} s")
+
+    def spare(self) -> None:
+        """Somebody has waited for it in vain."""
+        self._spared_until = time.monotonic() + _SPARED_S
 
     def close(self, timeout_s: float) -> None:
         """Close the connection and end the thread. One that hangs for longer ends with the process."""
@@ -84,6 +99,8 @@ class Database:
             self._thread.kill()
 
     def _run(self, begin: str, work: Work[T], timeout_s: float | None) -> T:
+        if timeout_s is not None:
+            self.refuse_while_spared()
         given_up: list[Timeout] = []
         limit = Timeout.start_new(timeout_s)
         try:
@@ -93,6 +110,7 @@ class Database:
             if late is not limit:
                 raise
             given_up.append(late)
+            self.spare()
             raise RecordsUnavailable(f"the database did not answer within {timeout_s:.1f} s") from None
         finally:
             limit.close()
@@ -111,7 +129,9 @@ class Database:
             self._disconnect()
             return None, _unavailable(error)
         try:
-            return _transaction(connection, begin, work), None
+            value = _transaction(connection, begin, work)
+            self._spared_until = 0.0
+            return value, None
         except Exception as error:
             # Its next use would make a new one without our settings, if it was lost.
             self._disconnect()

@@ -15,6 +15,9 @@ class CallStarted:
     called: str
     started_at: float
     parameters: Mapping[str, str]
+    stream_name: str = ""
+    owner: str = ""
+    """The worker that holds it; empty: nobody does yet."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,29 @@ class CallRecord:
     resumes: int
     fence: int
     owner: str | None
+    stream_name: str | None = None
+    """Of the stream that it is on, or was on last."""
     checkpoint: dict[str, Any] | None = None
     """None in a list of calls too."""
     turns: tuple[Turn, ...] = ()
     """In order; empty in a list of calls."""
     events: tuple[Noted, ...] = ()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who has a call, and on which stream."""
+
+    call_sid: str
+    stream_name: str
+    """Of its latest stream."""
+    owner: str
+    """The worker that holds it, or held it last."""
+    owner_lives: bool
+    """That worker was heard of lately."""
+    ended_at: float | None
+    """None: it goes on, as far as the owner has told."""
+    result: str | None
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,20 @@ A receiver checks the signature with the secret, over the body as it came, and r
 """
 
 import hmac
+import http.client
 import logging
 import random
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
 import gevent
-import requests
 from gevent import Timeout
 from gevent.pool import Pool
 from sqlalchemy import Connection, func, select, update
 
+from voice import outgoing, supervision
 from voice.errors import RecordsUnavailable
 from voice.records.records import Records
 from voice.records.schema import outbox
@@ -42,6 +44,8 @@ class Destination:
     # An address may carry a password too.
     url: str = field(repr=False)
     secret: str = field(repr=False)
+    private: bool = field(default=False, repr=False)
+    """It may have an address that the Internet does not have."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,7 @@ class Outbox:
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
-        self._greenlet = gevent.spawn(self._run)
-        self._greenlet.name = "outbox"
+        self._greenlet = supervision.supervise("outbox", self._run)
 
     def stop(self) -> None:
         """At once. What was under way is delivered again by whoever comes after."""
@@ -107,6 +110,8 @@ class Outbox:
         except RecordsUnavailable as unavailable:
             _log.warning("%s: webhook %s will be sent again: %s", delivery.call_sid, delivery.id, unavailable)
             return
+        # The pause that goes on was reckoned while this was in hand: when the next is due has to be looked up again.
+        self._records.posted.set()
         _tell(delivery, error, _next_at(delivery, now) is None)
 
     def _fault(self, delivery: Delivery) -> str | None:
@@ -118,7 +123,7 @@ class Outbox:
         limit = Timeout.start_new(2 * self._timeout_s)
         try:
             status = _post(destination, delivery, int(self._records.clock()), self._timeout_s)
-        except (requests.RequestException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             return type(error).__name__
         except Timeout as late:
             if late is not limit:
@@ -138,15 +143,10 @@ def _post(destination: Destination, delivery: Delivery, timestamp: int, timeout_
         "X-Voice-Signature": f"v1={signed}",
         "X-Voice-Delivery": delivery.id,
     }
-    with requests.Session() as session:
-        # No proxy and no password from the environment.
-        session.trust_env = False
-        answer = session.post(
-            destination.url, data=body, headers=headers, timeout=timeout_s, allow_redirects=False, stream=True
-        )
+    with closing(outgoing.connected(destination.url, timeout_s, destination.private)) as connection:
+        connection.request("POST", outgoing.target(destination.url), body, headers)
         # What the answer says is not read: only its status counts.
-        answer.close()
-    return answer.status_code
+        return connection.getresponse().status
 
 
 def _next_at(delivery: Delivery, now: float) -> float | None:

@@ -1,12 +1,18 @@
 """The SQL of what is asked. Each runs in the database's thread, in a transaction."""
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, exists, func, or_, select
 
-from voice.records.entries import CallRecord, Noted, Outbound, Turn
-from voice.records.schema import calls, events, outbound, turns
+from voice.records.entries import CallRecord, Noted, Outbound, Standing, Turn
+from voice.records.schema import calls, events, leases, outbound, turns
 
+WORKER = "worker "
+"""With its owner behind it the name of the lease that a living worker has."""
+LEFT = ("lost", "handed-over")
+"""Results of a stream that is over and of a call that may not be."""
+_OWNER_LIVES = exists().where(leases.c.name == WORKER + calls.c.owner, leases.c.until > bindparam("now"))
 LISTED = [column for column in calls.columns if column.name != "checkpoint"]
 
 
@@ -38,6 +44,29 @@ def list_calls(
     return [CallRecord(**row._mapping) for row in connection.execute(wanted)]
 
 
+def standings(connection: Connection, call_sids: Collection[str], now: float) -> list[Standing]:
+    """Of those that are there and have had a stream."""
+    return _standings(connection, calls.c.call_sid.in_(call_sids), now)
+
+
+def orphans(connection: Connection, owner: str, now: float, lost: tuple[float, float], limit: int) -> list[Standing]:
+    """Calls that nobody seems to hold, the oldest first.
+
+    Their owner has died, or is `owner`, who has to know itself whether it holds them; or they were lost, or handed
+    over, between those two times and have not come back.
+    """
+    open_ = calls.c.ended_at.is_(None) & (~_OWNER_LIVES | (calls.c.owner == owner))
+    gone = calls.c.result.in_(LEFT) & calls.c.ended_at.between(*lost)
+    return _standings(connection, open_ | gone, now, limit)
+
+
+def _standings(connection: Connection, which: ColumnElement[bool], now: float, limit: int = 1000) -> list[Standing]:
+    columns = (calls.c.call_sid, calls.c.stream_name, calls.c.owner, _OWNER_LIVES, calls.c.ended_at, calls.c.result)
+    wanted = select(*columns).where(which, calls.c.stream_name.is_not(None), calls.c.owner.is_not(None))
+    found = connection.execute(wanted.order_by(calls.c.started_at).limit(limit), {"now": now})
+    return [Standing(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found]
+
+
 def unfinished(connection: Connection, before: float, lost_before: float, limit: int) -> list[str]:
     """Calls that were over before then and that nobody has finished, the oldest first."""
     over = select(calls.c.call_sid).where(calls.c.finished_at.is_(None), is_over(before, lost_before))
@@ -57,6 +86,14 @@ def is_over(before: float, lost_before: float) -> ColumnElement[bool]:
     return or_(ended, func.coalesce(calls.c.ended_at, calls.c.started_at) < lost_before)
 
 
+def why_ignored(connection: Connection, call_sid: str) -> str:
+    """Why something of a call was not written."""
+    kept = connection.execute(select(calls.c.owner).where(calls.c.call_sid == call_sid)).first()
+    if kept is None:
+        return "there is no record of it: deleted, or its start was lost"
+    return f"another worker has carried it on: {kept.owner}"
+
+
 def checkpoint(connection: Connection, call_sid: str) -> dict[str, Any] | None:
     return connection.execute(select(calls.c.checkpoint).where(calls.c.call_sid == call_sid)).scalar_one_or_none()
 
@@ -71,6 +108,25 @@ def outbound_count(connection: Connection, since: float, to: str | None) -> int:
     if to is not None:
         counted = counted.where(outbound.c.to == to)
     return connection.execute(counted).scalar_one()
+
+
+def cost_since(connection: Connection, since: float) -> float:
+    """US dollars of all calls that began since then, live ones as far as their cost was told."""
+    counted = select(func.sum(calls.c.cost_usd)).where(calls.c.started_at >= since)
+    return connection.execute(counted).scalar_one() or 0.0
+
+
+def calls_of(connection: Connection, caller: str, since: float) -> int:
+    of_number = select(func.count()).select_from(calls).where(calls.c.caller == caller, calls.c.started_at >= since)
+    return connection.execute(of_number.where(calls.c.direction == "inbound")).scalar_one()
+
+
+def outbound_seconds(connection: Connection, since: float, now: float) -> float:
+    """How long the calls that were placed since then have lasted; of those that go on, by now."""
+    lasted = func.coalesce(calls.c.usage["call_seconds"].as_float(), 0.0)
+    seconds = case((calls.c.ended_at.is_(None), now - calls.c.started_at), else_=lasted)
+    counted = select(func.sum(seconds)).where(calls.c.direction == "outbound", calls.c.started_at >= since)
+    return connection.execute(counted).scalar_one() or 0.0
 
 
 def _turn(row: Row[Any]) -> Turn:

@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 from voice.errors import RecordsUnavailable
 from voice.records import migrate, presence, queries, search, statements, statistics
 from voice.records.database import Database
-from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Turn
+from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Standing, Turn
 from voice.records.search import Place, Search
+from voice.records.spent import Spender
 from voice.records.statistics import Summary, Waits
 from voice.records.writer import Item, Writer
 
@@ -27,6 +28,11 @@ _log = logging.getLogger("voice.records")
 _UPDATABLE = {"answered_by", "result", "reason", "summary", "fields", "usage", "cost", "cost_usd", "agent"}
 # For the worker that ended the call to take it.
 _FINISHED_S = 60.0
+_BEHIND = "behind "
+# As long as anybody may ask.
+_BEHIND_S = 86400.0
+# A call without a stream: so long it may yet come back by itself, and so long its caller waits for it.
+_COMING_BACK_S, _COMES_BACK_S = 20.0, 300.0
 # Twilio's longest call: without an end after so long nobody will write one.
 _LOST_S = 86400.0
 # Of an item, besides its text.
@@ -43,6 +49,7 @@ class Records:
     def __init__(self, url: str, *, clock: Callable[[], float] = time.time, timeout_s: float = 3.0) -> None:
         self._database = Database(url, prepare=migrate.apply)
         self._writer = Writer(self._database)
+        self._spender = Spender(self._database, timeout_s)
         self._timeout_s = timeout_s
         self.clock = clock
         """Seconds since the epoch."""
@@ -54,7 +61,7 @@ class Records:
 
     def start(self) -> None:
         """Returns at once; the database is brought up to date before anything is written."""
-        self._put("", "the start", True, lambda connection: True)
+        self._writer.put(Item("", "the start", lambda connection: None, 0, True))
         self._writer.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -79,7 +86,7 @@ class Records:
     @property
     def is_in_trouble(self) -> bool:
         """Whether the last try to write has failed."""
-        return self._writer.is_in_trouble
+        return bool(self._writer.trouble)
 
     # Writing
 
@@ -176,6 +183,44 @@ class Records:
         owns the call."""
         return self.write(partial(statements.claim, call_sid=call_sid, owner=owner))
 
+    def standing(self, call_sid: str) -> Standing | None:
+        """None when there is no record of a stream of it."""
+        return next(iter(self.standings([call_sid])), None)
+
+    def standings(self, call_sids: Collection[str]) -> list[Standing]:
+        """Of those of which there is a record of a stream."""
+        return self.read(partial(queries.standings, call_sids=call_sids, now=self.clock()))
+
+    def orphans(self, owner: str) -> list[Standing]:
+        """Calls that nobody seems to hold, at most 100: their owner has died, or is `owner`; or they have lost their
+        stream, or were handed over, and did not come back in time."""
+        now = self.clock()
+        lost = now - _COMES_BACK_S, now - _COMING_BACK_S
+        return self.read(partial(queries.orphans, owner=owner, now=now, lost=lost, limit=100))
+
+    def lives(self, owner: str, seconds: float) -> None:
+        """The worker of that name lives, and will do so for some seconds more."""
+        self.lease(queries.WORKER + owner, owner, seconds)
+
+    def lease(self, name: str, owner: str, seconds: float) -> bool:
+        """Have something to oneself for so long, or for longer; False while another owner has it."""
+        now = self.clock()
+        return self.write(partial(statements.lease, name=name, owner=owner, now=now, until=now + seconds))
+
+    def came_back(self, stream_name: str) -> None:
+        """Twilio has asked what comes behind that stream: nobody needs to ask it back any more. Returns at once."""
+        until = self.clock() + _BEHIND_S
+        self._put("", "a return", True, statements.came_back, _BEHIND + stream_name, until)
+
+    def may_ask_back(self, stream_name: str, owner: str) -> bool:
+        """Whether it is for `owner` to have Twilio come back with the call behind that stream: it has not come, and no
+        other worker was first. True again for the same owner, as long as Twilio has not come."""
+        return self.lease(_BEHIND + stream_name, owner, _BEHIND_S)
+
+    def release(self, name: str, owner: str) -> None:
+        """Before its time; returns at once."""
+        self._put("", "a lease", False, statements.release, name, owner)
+
     def unfinished(self) -> list[str]:
         """Calls that were over a minute ago and that nobody has taken, the oldest first, at most 100."""
         now = self.clock()
@@ -228,6 +273,22 @@ class Records:
         """How many were placed since then, by all workers; to that number only, if it is given."""
         return self.read(partial(queries.outbound_count, since=since, to=to))
 
+    def outbound_seconds(self, since: float) -> float:
+        """How long all calls that were placed since then have lasted, rung for or talked in."""
+        return self.read(partial(queries.outbound_seconds, since=since, now=self.clock()))
+
+    def cost_since(self, since: float) -> float:
+        """US dollars of all calls that began since then, of all workers."""
+        return self.read(partial(queries.cost_since, since=since))
+
+    def calls_of(self, caller: str, since: float) -> int:
+        """How often that number has called since then, whichever worker took it."""
+        return self.read(partial(queries.calls_of, caller=caller, since=since))
+
+    def spend(self, *names: str) -> bool:
+        """Use up all of `names`; False when one was used before, by whichever worker. Waits 0.25 s at most."""
+        return self._spender.spend(names, self.clock())
+
     def delete_call(self, call_sid: str) -> bool:
         """Everything of the call, for good: what is written of it later is ignored. False when it was not there."""
         return self.write(partial(statements.delete_call, call_sid=call_sid))
@@ -249,14 +310,20 @@ class Records:
 
     def _time_left(self) -> float:
         """After what waits has been written."""
+        self._database.refuse_while_spared()
         began = time.monotonic()
         if not self._writer.flush(self._timeout_s):
-            raise RecordsUnavailable(f"{self.backlog} wait to be written")
+            self._database.spare()
+            raise RecordsUnavailable(f"{self.backlog} wait to be written: {self._writer.trouble or 'no answer yet'}")
         return max(0.1, self._timeout_s - (time.monotonic() - began))
 
     def _put(self, call_sid: str, what: str, is_kept: bool, write: Callable[..., bool], *arguments: Any) -> None:
         size = _OVERHEAD + sum(len(argument) for argument in arguments if isinstance(argument, str))
-        self._writer.put(Item(call_sid, what, lambda connection: write(connection, *arguments), size, is_kept))
+
+        def work(connection: Connection) -> str | None:
+            return None if write(connection, *arguments) else queries.why_ignored(connection, call_sid)
+
+        self._writer.put(Item(call_sid, what, work, size, is_kept))
 
 
 def _text(value: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import gevent
+
 from voice.errors import RecordsUnavailable
 from voice.records.records import Records
 
@@ -35,8 +37,8 @@ class Retention:
             return
         try:
             deleted = self._records.delete_older_than(self._days * _DAY_S)
-            self._delete_logs(now - self._days * _DAY_S)
-            self._delete_recordings(self._days)
+            # A folder with years of files takes the disk its time: not the hub's.
+            gevent.get_hub().threadpool.apply(self._delete_files, (now - self._days * _DAY_S,))
         except (RecordsUnavailable, OSError) as error:
             _log.warning("calls that are too old cannot be deleted yet: %s", error)
             return
@@ -44,8 +46,9 @@ class Retention:
         if deleted:
             _log.info("%d calls are deleted, older than %d days", deleted, self._days)
 
-    def _delete_logs(self, before: float) -> None:
+    def _delete_files(self, before: float) -> None:
         """Raises OSError."""
+        self._delete_recordings(self._days)
         for path in self._call_log_dir.glob("CA*.jsonl"):
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)

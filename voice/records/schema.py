@@ -36,7 +36,10 @@ calls = Table(
     Column("resumes", Integer, nullable=False),
     # Grows with each claim: what a former owner still writes carries a smaller one and is ignored.
     Column("fence", Integer, nullable=False),
+    # The worker that holds the call, or held it last.
     Column("owner", Text),
+    # Of the stream that it is on, or was on last.
+    Column("stream_name", Text),
     Index("calls_started_at", "started_at"),
     Index("calls_agent", "agent", "started_at"),
     Index("calls_caller", "caller", "started_at"),
@@ -107,4 +110,22 @@ outbound = Table(
     Column("created_at", Double, nullable=False),
     Index("outbound_created_at", "created_at"),
     Index("outbound_call_sid", "call_sid"),
+)
+
+# What a worker has to itself for a while: that it lives, a call that it finishes.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", Double, nullable=False),
+)
+
+# Single-use tokens and the like, by name.
+spent = Table(
+    "spent",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Index("spent_at", "at"),
 )

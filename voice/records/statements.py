@@ -13,10 +13,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from voice.records import queries
 from voice.records.entries import CallEnded, CallStarted, Claim, Outbound, Turn
 from voice.records.masking import clean, masked, storable
-from voice.records.schema import calls, events, outbound, outbox, turns
+from voice.records.schema import calls, events, leases, outbound, outbox, turns
 
 _AT_A_TIME = 200
 """Calls deleted in one transaction: others have their turn in between."""
+_LEASES_KEPT_S = 3600.0
+"""After their end; longer than the clocks of two machines differ."""
 
 
 def call_started(connection: Connection, call: CallStarted, parameters: str, fence: int) -> bool:
@@ -31,10 +33,17 @@ def call_started(connection: Connection, call: CallStarted, parameters: str, fen
         started_at=float(call.started_at),
         resumes=0,
         fence=fence,
+        owner=clean(call.owner) or None,
+        stream_name=clean(call.stream_name) or None,
     )
     goes_on = started.on_conflict_do_update(
         index_elements=["call_sid"],
-        set_={"ended_at": None, "finished_at": None, "result": None, "reason": None},
+        set_={
+            **dict.fromkeys(("ended_at", "finished_at", "result", "reason")),
+            # Whoever places a call does not hold it yet, and may tell of it after the one who does.
+            "owner": func.coalesce(started.excluded.owner, calls.c.owner),
+            "stream_name": func.coalesce(started.excluded.stream_name, calls.c.stream_name),
+        },
         where=calls.c.fence <= fence,
     )
     # Not kept for an INSERT unless asked for.
@@ -77,6 +86,9 @@ def call_ended(
     if mere_stop and connection.execute(_transferred(call_sid)).first():
         values |= {"result": "transferred", "reason": "operator-transferred"}
     if if_open:
+        if not by_vendor:
+            # Whoever guesses the end has counted nothing: what was told before stays.
+            values = {name: value for name, value in values.items() if name not in ("usage", "cost", "cost_usd")}
         still_open = _of_call(call_sid).where(calls.c.ended_at.is_(None))
         connection.execute(still_open.values(values))
         return True
@@ -136,6 +148,30 @@ def finish(
         return False
     if webhook:
         posted(connection, call_sid, *webhook, now)
+    return True
+
+
+def lease(connection: Connection, name: str, owner: str, now: float, until: float) -> bool:
+    """False while another owner has it."""
+    connection.execute(delete(leases).where(leases.c.until < now - _LEASES_KEPT_S))
+    taken = _insert(connection)(leases).values(name=name, owner=clean(owner), until=until)
+    again = taken.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"owner": taken.excluded.owner, "until": taken.excluded.until},
+        where=(leases.c.until <= now) | (leases.c.owner == taken.excluded.owner),
+    )
+    return connection.execute(again, execution_options={"preserve_rowcount": True}).rowcount > 0
+
+
+def came_back(connection: Connection, name: str, until: float) -> bool:
+    """From now on no worker's lease, whoever had it."""
+    taken = _insert(connection)(leases).values(name=name, owner="Twilio", until=until)
+    connection.execute(taken.on_conflict_do_update(index_elements=["name"], set_={"owner": "Twilio", "until": until}))
+    return True
+
+
+def release(connection: Connection, name: str, owner: str) -> bool:
+    connection.execute(delete(leases).where(leases.c.name == name, leases.c.owner == clean(owner)))
     return True
 
 

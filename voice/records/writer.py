@@ -15,6 +15,7 @@ import gevent
 from gevent.event import Event
 from sqlalchemy import Connection
 
+from voice import supervision
 from voice.errors import RecordsUnavailable
 from voice.records.database import Database
 
@@ -25,7 +26,10 @@ MOST_BYTES = 64 * 2**20
 # So long at most does a question wait for what is being written.
 _BATCH = 200
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+# Longer than a database that lives takes to refuse a statement.
+_SILENT_S = 6.0
 _MOST_SAID = 1000
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Item:
 
     call_sid: str
     what: str
-    write: Callable[[Connection], bool]
-    """False: ignored, because the call is not there or another worker's. May be called again after a failure."""
+    write: Callable[[Connection], str | None]
+    """Why it was ignored; None: it was written. May be called again after a failure."""
     size: int
     """Bytes of text in it, roughly."""
     is_kept: bool
@@ -58,7 +62,8 @@ class Writer:
         # Set when a batch is done, and replaced by a new one.
         self._progress = Event()
         self._greenlet: gevent.Greenlet | None = None
-        self._trouble = False
+        self.trouble = ""
+        """Why nothing can be written at the moment; empty: it can."""
         # Calls of which was told that something of them is ignored.
         self._said: set[str] = set()
         self.dropped = 0
@@ -67,13 +72,12 @@ class Writer:
         """Items that the database refused for what they are."""
 
     def start(self) -> None:
-        self._greenlet = gevent.spawn(self._run)
-        self._greenlet.name = "records-writer"
+        self._greenlet = supervision.supervise("records-writer", self._run)
 
     def stop(self, timeout_s: float) -> None:
         """Write what waits, for so long at most, and end the greenlet."""
         if not self.flush(timeout_s):
-            _log.error("records: stopped with %d not written", self.backlog)
+            _log.error("records: stopped with %d not written, of %s", self.backlog, self._whose())
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -99,22 +103,29 @@ class Writer:
     def backlog(self) -> int:
         return len(self._waiting)
 
-    @property
-    def is_in_trouble(self) -> bool:
-        """Whether the last try to write has failed."""
-        return self._trouble
+    def _whose(self) -> str:
+        calls = sorted({item.call_sid for _, item in self._waiting if item.call_sid})
+        return ", ".join(calls[:_MOST_NAMED]) + (f" and {len(calls) - _MOST_NAMED} more" * (len(calls) > _MOST_NAMED))
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_S
         while True:
             self._wanted.wait()
             try:
-                self._write_batch()
+                self._write_or_tell()
                 pause = _FIRST_PAUSE_S
             except RecordsUnavailable as error:
-                self._alarm(error)
+                self._alarm(str(error))
                 gevent.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _write_or_tell(self) -> None:
+        # A database that is frozen neither answers nor refuses; what was begun goes on when it does.
+        silent = gevent.spawn_later(_SILENT_S, self._alarm, f"no answer for {_SILENT_S:.0f} s")
+        try:
+            self._write_batch()
+        finally:
+            silent.kill(block=False)
 
     def _write_batch(self) -> None:
         batch = [item for _, item in islice(self._waiting, _BATCH)]
@@ -138,21 +149,21 @@ class Writer:
                 self._in_hand = 0
                 raise
             except Exception as error:
-                result = True
+                result = None
                 self.skipped += 1
                 _log.error("%s: %s cannot be written, skipped: %r", item.call_sid, item.what, error)
             self._written([item], [result])
 
-    def _written(self, batch: list[Item], results: list[bool]) -> None:
-        for item, was_written in zip(batch, results, strict=True):
+    def _written(self, batch: list[Item], results: list[str | None]) -> None:
+        for item, ignored in zip(batch, results, strict=True):
             self._forget(0)
-            if not was_written:
-                self._ignored(item)
+            if ignored:
+                self._tell_ignored(item, ignored)
         self._in_hand -= len(batch)
         if not self._waiting:
             self._wanted.clear()
-        if self._trouble:
-            self._trouble = False
+        if self.trouble:
+            self.trouble = ""
             _log.warning("records: written again, %d waiting, %d lost so far", self.backlog, self.dropped)
         progress, self._progress = self._progress, Event()
         progress.set()
@@ -172,15 +183,15 @@ class Writer:
         self._bytes -= self._waiting[place][1].size
         del self._waiting[place]
 
-    def _alarm(self, error: RecordsUnavailable) -> None:
-        if not self._trouble:
-            self._trouble = True
-            _log.error("records: cannot be written, %d waiting: %s", self.backlog, error)
+    def _alarm(self, reason: str) -> None:
+        if not self.trouble:
+            _log.error("records: cannot be written, %d waiting: %s", self.backlog, reason)
+        self.trouble = reason
 
-    def _ignored(self, item: Item) -> None:
+    def _tell_ignored(self, item: Item, why: str) -> None:
         if item.call_sid in self._said:
             return
         if len(self._said) >= _MOST_SAID:
             self._said.clear()
         self._said.add(item.call_sid)
-        _log.warning("%s: %s not written: deleted, or another worker has it", item.call_sid, item.what)
+        _log.warning("%s: %s not written: %s", item.call_sid, item.what, why)

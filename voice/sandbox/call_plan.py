@@ -23,6 +23,8 @@ class CallSetup:
     twiml: str | None = None
     """Runs instead of what `voice_url` answers."""
     fallback_url: str | None = None
+    fallback_twiml: str | None = None
+    """Runs in the place of what `fallback_url` answers: a TwiML Bin, which is there when the server is not."""
     status_callback: str | None = "/twilio/status"
     status_callback_events: tuple[str, ...] = ("completed",)
     """Of initiated, ringing, answered, completed; the last one comes however the call ends."""
@@ -32,6 +34,12 @@ class CallSetup:
     time_limit_s: int | None = None
     outcome: str = "answered"
     """What comes of ringing: answered, or busy, no-answer, failed (each at once)."""
+    falls_through: bool = True
+    """The document goes on behind a stream that broke, or never opened; else the caller waits in silence."""
+    failing_handshakes: int = 0
+    """So many streams are refused before they open, whatever the server says."""
+    returns_marks: bool = True
+    """Else no mark ever comes back."""
     dial_outcome: str = "completed"
     """How a `<Dial>` ends: completed, busy, no-answer, failed (each at once), or bridged: only with the call."""
 

@@ -18,7 +18,8 @@ _MOST = 200
 class Documents:
     web: Webhooks
     journal: Journal
-    fallback_url: str | None
+    # Runs when another one cannot be had, as often as that happens.
+    fallback: Document | None
     base: str = ""
     """Where the latest one came from: relative addresses in it start there."""
     _loaded: int = 0
@@ -31,11 +32,11 @@ class Documents:
         try:
             return self._load(document, form)
         except WebhookFailed as failure:
-            if self.fallback_url is None:
+            if self.fallback is None:
                 raise
             self.journal.fault(failure.code, failure.text)
             error = {"ErrorCode": str(failure.code), "ErrorUrl": self.base}
-            return self._load(Document(self.fallback_url), form | error)
+            return self._load(self.fallback, form | error)
 
     def stream_url(self, url: str) -> str:
         """Where a `<Stream>` of the latest document leads. Raises LineFault."""

@@ -82,6 +82,8 @@ class ElevenLabsStandIn:
 
     def _stream(self, environ: Environ, start_response: StartResponse, voice_id: str) -> Body:
         self._check_key(environ)
+        if fault := faults.take(self.faults, faults.AnswerStatus):
+            raise Refused(fault.status, "system_busy", "The system is busy.")
         try:
             body = orjson.loads(request_body(environ))
             text = body["text"]

@@ -60,6 +60,8 @@ class ErrorAfterUpdate:
     code: str
     kind: str = "invalid_request_error"
     message: str = "The update was refused."
+    param: str | None = None
+    """The field that is to blame, such as session.audio.input.transcription.keywords."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class BeforeFinal:
     raw: str
 
 
-# Language model
+# Language model; the first also for the synthesizer's requests
 
 
 @dataclass(frozen=True)

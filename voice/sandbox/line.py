@@ -40,6 +40,7 @@ class Line:
     on_end: Callable[[], None]
     # Gets every byte of caller audio that went out, when there is one.
     sent: bytearray | None
+    returns_marks: bool = True
     end: End | None = None
     sent_frames: int = 0
     # `time.monotonic()` of each frame that went out.
@@ -118,6 +119,8 @@ class Line:
             self.sent += audio
 
     def _echo(self, name: str) -> None:
+        if not self.returns_marks:
+            return
         self._sequence += 1
         self._send(stream_messages.mark(self.names, self._sequence, name), "mark", name)
 

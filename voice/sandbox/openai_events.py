@@ -1,6 +1,5 @@
 """Shapes of what a transcription session says about itself (openai 3.54.0, `openai/types/realtime`)."""
 
-import time
 from dataclasses import dataclass
 
 from voice.sandbox.openai_config import Config
@@ -22,13 +21,16 @@ class Item:
     config: Config
 
 
-def described_session(id_: str, kind: str, config: Config) -> Config:
-    """`session` of `session.created` and `session.updated`: the whole configuration in effect."""
+def described_session(id_: str, kind: str, config: Config, expires_at: int) -> Config:
+    """`session` of `session.created` and `session.updated`: the whole configuration in effect.
+
+    `expires_at` is in seconds since the epoch.
+    """
     audio = {"input": {name: value for name, value in config.items() if name != "include"}}
     if kind == "realtime":
         return {"type": "realtime", "id": id_, "object": "realtime.session", "audio": audio}
     described = {"type": "transcription", "id": id_, "object": "realtime.transcription_session"}
-    return {**described, "expires_at": int(time.time()) + 3600, "audio": audio, "include": config["include"]}
+    return {**described, "expires_at": expires_at, "audio": audio, "include": config["include"]}
 
 
 def described_item(item_id: str) -> Config:

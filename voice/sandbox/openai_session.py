@@ -53,6 +53,7 @@ class Session:
     closed: bool = False
     close_code: int | None = None
     _id: str = field(default_factory=lambda: f"sess_{next(_numbers):016x}")
+    _expires_at: int = 0
     _vad: VoiceActivity | None = None
     _item_id: str | None = None
     _previous_item_id: str | None = None
@@ -70,6 +71,7 @@ class Session:
     def run(self, lifetime_s: float) -> None:
         """Serve until either side closes."""
         expiry = gevent.spawn_later(lifetime_s, self._expire)
+        self._expires_at = int(time.time() + lifetime_s)
         try:
             self.send("session.created", session=self._described())
             self._meet("connect")
@@ -122,7 +124,7 @@ class Session:
             raise Refused("invalid_model", message, "session.type")
         config = updated(self.config, session)
         if fault := faults.take(self.faults, faults.ErrorAfterUpdate):
-            return self.send_error(Refused(fault.code, fault.message), kind=fault.kind)
+            return self.send_error(Refused(fault.code, fault.message, fault.param), kind=fault.kind)
         self.config = config
         self.hearing.set_format(config["format"]["type"])
         # The vendor loses what the buffer held when it is configured anew, and says nothing.
@@ -210,7 +212,7 @@ class Session:
         return self._item_id
 
     def _described(self) -> Config:
-        return described_session(self._id, self.kind, self.config)
+        return described_session(self._id, self.kind, self.config, self._expires_at)
 
     def _expire(self) -> None:
         message = "Your session hit the maximum duration of 60 minutes."

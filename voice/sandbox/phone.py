@@ -110,6 +110,10 @@ class Phone:
         if and_hang_up:
             self.hang_up()
 
+    def reroute(self, server: str) -> None:
+        """Twilio's next requests and streams go to this server; a stream that is open stays where it is."""
+        self._call.web.reroute(server)
+
     # How it stands
 
     @property

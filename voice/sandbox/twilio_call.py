@@ -16,7 +16,7 @@ from voice.sandbox.call_plan import CallPlan, Document, standard_form
 from voice.sandbox.callbacks import Callbacks
 from voice.sandbox.documents import Documents
 from voice.sandbox.journal import Journal
-from voice.sandbox.line import Line
+from voice.sandbox.line import End, Line
 from voice.sandbox.mouth import Mouth
 from voice.sandbox.playback import Playback
 from voice.sandbox.stream_messages import StreamNames
@@ -47,6 +47,7 @@ class TwilioCall:
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended_at: datetime | None = None
     over: Event = field(default_factory=Event)
+    _handshakes: int = 0
     _ending: tuple[str, str] | None = None
     _replacement: Document | None = None
     _nudge: Event = field(default_factory=Event)
@@ -55,7 +56,10 @@ class TwilioCall:
     _callbacks: Callbacks = field(init=False)
 
     def __post_init__(self) -> None:
-        self._documents = Documents(self.web, self.journal, self.plan.setup.fallback_url)
+        setup = self.plan.setup
+        has_fallback = setup.fallback_url is not None or setup.fallback_twiml is not None
+        fallback = Document(setup.fallback_url or "", twiml=setup.fallback_twiml) if has_fallback else None
+        self._documents = Documents(self.web, self.journal, fallback)
         self._callbacks = Callbacks(self.plan, self.web, self.journal)
 
     # What others ask for
@@ -210,23 +214,34 @@ class TwilioCall:
             self.journal,
             self._nudge.set,
             self.sent,
+            returns_marks=self.plan.setup.returns_marks,
         )
         try:
             self._open(line, verb.stream)
         except LineFault as fault:
             self.journal.fault(fault.code, fault.text)
             self._callbacks.stream(verb.stream, line.names, "stream-error", fault.text)
+            self._hang_in_the_air()
         else:
             self._callbacks.stream(verb.stream, line.names, "stream-started")
             self._rest(None, lambda: line.end is not None)
             line.stop()
             self._callbacks.stream(verb.stream, line.names, "stream-stopped")
+            if line.end in (End.BROKEN, End.DROPPED):
+                self._hang_in_the_air()
         if verb.action is None or self._interrupted():
             return None
         return self._document(Document(verb.action, verb.method))
 
+    def _hang_in_the_air(self) -> None:
+        if not self.plan.setup.falls_through:
+            self._rest(None)
+
     def _open(self, line: Line, stream: Stream) -> None:
         """Raises LineFault."""
+        self._handshakes += 1
+        if self._handshakes <= self.plan.setup.failing_handshakes:
+            raise LineFault(31901, "no answer to the handshake, as was asked for")
         url = self._documents.stream_url(stream.url)
         line.open(self.web.address, url, self.web.headers(url, {}), stream.parameters)
         self.lines.append(line)

@@ -1,7 +1,4 @@
-"""One HTTP request to a machine of the operator's, over before its time is: nothing that it does keeps a call waiting.
-
-http.client asks nobody's proxy, follows no redirect, keeps no cookie and unpacks nothing.
-"""
+"""One HTTP request to a machine of the operator's, over before its time is: nothing it does keeps a call waiting."""
 
 import http.client
 import queue
@@ -11,16 +8,12 @@ import threading
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-import certifi
-
+from voice import outgoing
 from voice.errors import VendorUnavailable
 
 LONGEST_BODY = 65536
 """Bytes of an answer that are read."""
-
-_tls = ssl.create_default_context(cafile=certifi.where())
 
 
 @dataclass(frozen=True)
@@ -48,10 +41,11 @@ class Exchange:
     That thread reads and writes the socket; `run`, on the thread of the caller, at most shuts it.
     """
 
-    def __init__(self, request: Request, timeout_s: float) -> None:
+    def __init__(self, request: Request, timeout_s: float, private: bool = False) -> None:
+        """`private`: the machine may have an address that the Internet does not have."""
         self._request = request
         self._timeout_s = timeout_s
-        self._connection = _connection(request.url, timeout_s)
+        self._private = private
         # http.client lets go of it while the body is still to be read.
         self._socket: socket.socket | None = None
         self._given_up = threading.Event()
@@ -74,19 +68,18 @@ class Exchange:
 
     def _work(self) -> None:
         try:
-            with closing(self._connection):
-                self._connection.connect()
-                self._socket = self._connection.sock
+            with closing(outgoing.connected(self._request.url, self._timeout_s, self._private)) as connection:
+                self._socket = connection.sock
                 # Nothing may happen there any more once the model was told that there was no answer.
                 if not self._given_up.is_set():
-                    self._result.put(self._answer())
+                    self._result.put(self._answer(connection))
         except Exception as error:
             self._result.put(error)
 
-    def _answer(self) -> Answer:
+    def _answer(self, connection: http.client.HTTPConnection) -> Answer:
         request = self._request
-        self._connection.request(request.method, _target(request.url), request.body, dict(request.headers))
-        with self._connection.getresponse() as response:
+        connection.request(request.method, outgoing.target(request.url), request.body, dict(request.headers))
+        with connection.getresponse() as response:
             body = response.read(LONGEST_BODY + 1)
             whole = len(body) <= LONGEST_BODY
             if whole and response.length:
@@ -102,18 +95,6 @@ class Exchange:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout_s, context=_tls)
-    return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
-
-
-def _target(url: str) -> str:
-    parts = urlsplit(url)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
-
 def _late(timeout_s: float) -> str:
     return f"there was no complete answer within {timeout_s:g} seconds"
 
@@ -123,6 +104,8 @@ def _reason(error: Exception, timeout_s: float) -> str:
     match error:
         case TimeoutError():
             return _late(timeout_s)
+        case outgoing.AddressRefused():
+            return "its host has an address that may not be called"
         case socket.gaierror():
             return "its host was not found"
         case ConnectionRefusedError():

@@ -36,13 +36,14 @@ def run(name: str, tool: WebhookTool, arguments: Mapping[str, Any], call_sid: st
     """
     began = time.monotonic()
     try:
-        answer = Exchange(request(tool, arguments, call_sid, call_id), tool.timeout_s).run()
+        answer = Exchange(request(tool, arguments, call_sid, call_id), tool.timeout_s, tool.allow_private).run()
     except ArgumentRefused as error:
         return _json({"error": str(error)})
     except VendorUnavailable as error:
         _log.warning("%s: webhook %s: %s, after %.2f s", call_sid, name, error.detail, time.monotonic() - began)
         return _json({"error": f"{error.detail}{_doubt(tool)}"})
-    _log.info("%s: webhook %s: %d in %.2f s", call_sid, name, answer.status, time.monotonic() - began)
+    level = logging.WARNING if answer.status >= 400 else logging.INFO
+    _log.log(level, "%s: webhook %s: %d in %.2f s", call_sid, name, answer.status, time.monotonic() - began)
     return _json(_told(answer))
 
 

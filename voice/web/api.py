@@ -20,6 +20,7 @@ from voice.after_call import record_of
 from voice.errors import RecordsUnavailable, VendorError, VendorRefused
 from voice.records.entries import CallStarted, Outbound
 from voice.services import Services
+from voice.spending import Spending
 from voice.web.outbound_limits import OutboundLimits
 from voice.wires.telephone import OutboundCall
 
@@ -33,9 +34,17 @@ _log = logging.getLogger("voice.web")
 
 
 class Api:
-    def __init__(self, services: Services, token: str | None, phone_number: str | None, limits: OutboundLimits) -> None:
+    def __init__(
+        self,
+        services: Services,
+        token: str | None,
+        phone_number: str | None,
+        limits: OutboundLimits,
+        spending: Spending,
+    ) -> None:
         """Without a `token` nobody gets in; `phone_number` is the caller id of the calls that are placed."""
         self._limits = limits
+        self._spending = spending
         self._services = services
         self._token = token
         self._phone_number = phone_number
@@ -70,6 +79,8 @@ class Api:
             _refuse(400, "no_caller_id", "TWILIO_PHONE_NUMBER is not set: there is no number to call from")
         if to == self._phone_number or not self._limits.allow(to):
             _refuse(403, "number_not_allowed", f"{to} may not be called: see OUTBOUND_PREFIXES")
+        if self._spending.exhausted:
+            _refuse(429, "budget_exhausted", "the calls of the last 24 hours have used up COST_PER_DAY")
         placed = Outbound(secrets.token_hex(16), to, agent.name, parameters)
         records = self._services.records
         # Before Twilio knows of it: whoever answers at once must find it.
@@ -238,12 +249,14 @@ def call_sid_of(call_sid: str) -> str:
 def _body(*known: str) -> Mapping[str, Any]:
     if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
         abort(413)
+    if not request.is_json:
+        _refuse(415, "unsupported_media_type", "the body has to be JSON, its Content-Type application/json")
     try:
         body = request.get_json(silent=True)
     except RecursionError:
         body = None
     if not isinstance(body, dict):
-        _refuse(400, "invalid_json", "the body has to be a JSON object, its Content-Type application/json")
+        _refuse(400, "invalid_json", "the body has to be a JSON object")
     for name in body:
         if name not in known:
             near = suggestion(name[:100], known)

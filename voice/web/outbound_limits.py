@@ -21,6 +21,8 @@ class OutboundLimits:
     """The only beginnings of numbers that are allowed; empty: all but NEVER."""
     per_minute: int
     per_day: int
+    minutes_per_day: int | None = None
+    """Of all calls that are placed, together."""
 
     def allow(self, number: str) -> bool:
         if _NEVER_EITHER.fullmatch(number):
@@ -32,5 +34,9 @@ class OutboundLimits:
 
     def place(self, records: Records, placed: Outbound) -> str:
         """Keep that it is placed; or say which limit is reached. Raises RecordsUnavailable."""
+        if self.minutes_per_day is not None:
+            seconds = records.outbound_seconds(records.clock() - _DAY_S)
+            if seconds >= 60 * self.minutes_per_day:
+                return f"{self.minutes_per_day} minutes a day"
         reached = records.outbound_within(placed, ((_MINUTE_S, self.per_minute), (_DAY_S, self.per_day)))
         return "" if reached is None else (f"{self.per_minute} calls a minute", f"{self.per_day} calls a day")[reached]

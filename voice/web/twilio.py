@@ -2,24 +2,29 @@
 
 import logging
 import re
+import secrets
+import time
 from collections.abc import Callable
+from functools import partial
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 from flask_sock import Sock
 from simple_websocket import Server
 
 from config.agents import Agent, agent_for
 from voice import farewell, registry
-from voice.after_call import AfterCall
+from voice.after_call import LOST_SETTLE_S, SETTLE_S, AfterCall
 from voice.call import Call
 from voice.errors import RecordsUnavailable, VendorError
+from voice.recall import Recall
 from voice.records.entries import CallEnded, CallRecord
 from voice.services import Admission, Opening, Services
-from voice.web.shown import shown
+from voice.web.gate import Gate, Strangers
+from voice.web.shown import shown, stir_verdict
 from voice.web.signed import STREAM, only_twilio
 from voice.web.tokens import Tokens
 from voice.wires import twiml
-from voice.wires.caller import Caller
+from voice.wires.caller import Caller, Started
 from voice.wires.stream_socket import StreamSocket
 
 BUSY = "All our lines are busy at the moment. Please call again in a few minutes."
@@ -30,7 +35,9 @@ MOST_UNSTARTED = 50
 """Streams that have not said which call they are for."""
 OVER = frozenset(("completed", "busy", "failed", "no-answer", "canceled"))
 
+_SID = re.compile(r"CA[0-9a-fA-F]{32}")
 _OUTBOUND = re.compile(r"[0-9a-f]{32}")
+_STREAM_NAME = re.compile(r"([0-9]{1,5})-([0-9]{1,5})-[0-9a-f]{16}")
 
 _log = logging.getLogger("voice.web")
 
@@ -48,8 +55,19 @@ class NoReader:
 
 
 class TwilioDoors:
-    def __init__(self, services: Services, after_call: AfterCall, tokens: Tokens, max_calls: int) -> None:
+    def __init__(
+        self,
+        services: Services,
+        after_call: AfterCall,
+        recall: Recall,
+        tokens: Tokens,
+        gate: Gate,
+        max_calls: int,
+    ) -> None:
         self._services = services
+        self._recall = recall
+        self._gate = gate
+        self._strangers = Strangers()
         self._after_call = after_call
         self._tokens = tokens
         self._max_calls = max_calls
@@ -82,18 +100,27 @@ class TwilioDoors:
             _log.warning("%s: refused, %d calls are live", shown(call_sid), registry.live_calls())
             return _answer(twiml.apology(BUSY))
         outbound = _outbound()
-        agent = self._agent(outbound)
         caller, called = _numbers()
+        if not self._gate.let_in(call_sid, caller, bool(outbound)):
+            return _answer(twiml.hang_up() if outbound else twiml.apology(BUSY))
+        agent = self._agent(outbound)
+        if not self._services.breaker.admits():
+            _log.warning("%s: refused, the %s refuses us", shown(call_sid), ", ".join(self._services.breaker.refusing))
+            return _answer(farewell.to_human(self._services.public_url, agent))
         what = "%s: answered by %s, called from %s, agent %s" if outbound else "%s: from %s to %s, agent %s"
         _log.info(what, shown(call_sid), shown(caller), shown(called), agent.name)
         return self._connect(agent, "greeting", outbound)
 
     def _connect(self, agent: Agent, opening: Opening, outbound: str = "", tries: int = 0, turns: int = 0) -> Response:
-        admission = Admission(agent.name, *_numbers(), outbound, opening)
-        parameters = self._tokens.parameters(request.form.get("CallSid", ""), admission)
+        call_sid = request.form.get("CallSid", "")
+        if not call_sid:
+            abort(400)
+        # It comes back with all that Twilio tells of the stream, and with the question what comes behind it.
+        name = f"{tries}-{turns}-{secrets.token_hex(8)}"
+        admission = Admission(agent.name, *_numbers(), outbound, opening, stir_verdict(request.form), name)
+        parameters = self._tokens.parameters(call_sid, admission, tries)
         public_url = self._services.public_url
-        resume = f"{public_url}/twilio/resume?tries={tries}&turns={turns}"
-        return _answer(twiml.stream(public_url, parameters, resume))
+        return _answer(twiml.stream(public_url, parameters, name))
 
     def _elsewhere(self) -> Response:
         """This worker is going: the next request reaches another one, or the one that comes after it."""
@@ -119,18 +146,25 @@ class TwilioDoors:
         call_sid = request.form.get("CallSid", "")
         if registry.draining.is_set():
             return self._elsewhere()
+        stream_name, tried, turns_then = _stream_name(request.args.get("stream", ""))
         unknown = False
         try:
             kept = self._services.records.call(call_sid)
+            # Nobody needs to ask for it any more. Without a name it comes from the number's fallback.
+            if behind := stream_name or (kept and kept.stream_name):
+                self._services.records.came_back(behind)
         except RecordsUnavailable as error:
             _log.error("%s: its stream was lost, and its records cannot be had: %s", shown(call_sid), error)
             kept, unknown = None, True
         agent = self._agent_of(kept.agent if kept else "")
         # What this worker remembers counts only without a record: another one may have carried the call on since.
-        if registry.is_over(call_sid) if kept is None else kept.ended_at and kept.result in ("completed", "failed"):
+        over = registry.is_over(call_sid) if kept is None else kept.ended_at and kept.result in ("completed", "failed")
+        # We have asked it back just when it had come back: to the stream that broke off it looked like this.
+        interrupted = kept and kept.reason == "caller-hung-up" and "asked" in request.args
+        if over and not interrupted:
             return _answer(twiml.hang_up())
         turns = sum(1 for turn in kept.turns if turn.caller) if kept else 0
-        tries = 1 if turns > _number("turns") else _number("tries") + 1
+        tries = 1 if turns > turns_then else tried + 1
         if tries > MOST_TRIES or registry.live_calls() >= self._max_calls:
             _log.error("%s: its stream was lost, try %d: given up", shown(call_sid), tries)
             return _answer(farewell.to_human(self._services.public_url, agent))
@@ -155,6 +189,7 @@ class TwilioDoors:
         """What came of dialing a human."""
         call_sid, outcome = request.form.get("CallSid", ""), request.form.get("DialCallStatus", "")
         _log.info("%s: transfer: %s", shown(call_sid), shown(outcome))
+        self._services.records.noted(call_sid, "transfer-ended", {"outcome": outcome[:40]})
         failed = "failed" in request.args
         if outcome in ("completed", "answered"):
             if not failed:
@@ -189,7 +224,7 @@ class TwilioDoors:
         try:
             if agent.outbound.voicemail and answered_by.startswith("machine"):
                 message = self._connect(agent, "message", outbound)
-                self._services.telephone.follow(call_sid, message.get_data(as_text=True))
+                self._supersede(call_sid, message.get_data(as_text=True))
             elif session := registry.session_of(call_sid):
                 session.connection.request_end("machine-answered")
             else:
@@ -197,6 +232,18 @@ class TwilioDoors:
         except VendorError as error:
             _log.error("%s: a machine listens to the agent, and Twilio does not let go: %s", shown(call_sid), error)
         return Response(status=204)
+
+    def _supersede(self, call_sid: str, document: str) -> None:
+        """Have the call go on with this document, and the stream in it. Raises VendorError."""
+        session = registry.session_of(call_sid)
+        if session:
+            session.connection.is_superseded = True
+        try:
+            self._services.telephone.follow(call_sid, document)
+        except VendorError:
+            if session:
+                session.connection.is_superseded = False
+            raise
 
     def _agent_of(self, name: str) -> Agent:
         """The one that held the call, if it is still there."""
@@ -215,12 +262,17 @@ class TwilioDoors:
 
     def _status(self) -> Response:
         call_sid, status = request.form.get("CallSid", ""), request.form.get("CallStatus", "")
+        account = self._services.telephone.account_sid
+        if not _SID.fullmatch(call_sid) or request.form.get("AccountSid", account) != account:
+            _log.warning("%s: a status of another account's call, or of none: ignored", shown(call_sid))
+            return Response(status=204)
         session = registry.session_of(call_sid)
         if session and status in OVER:
             session.connection.request_end("caller-hung-up")
         elif status in OVER:
             self._over_without_us(call_sid, status)
         if status in OVER:
+            self._recall.forget(call_sid)
             self._after_call.soon(call_sid)
         return Response(status=204)
 
@@ -239,8 +291,11 @@ class TwilioDoors:
             records.call_updated(call_sid, result="completed", reason="transferred")
 
     def _stream_status(self) -> Response:
-        if request.form.get("StreamEvent") == "stream-error":
-            call_sid, error = request.form.get("CallSid", ""), request.form.get("StreamError", "")
+        call_sid, event = request.form.get("CallSid", ""), request.form.get("StreamEvent")
+        if event in ("stream-error", "stream-stopped"):
+            self._recall.soon(call_sid, _stream_name(request.form.get("StreamName", ""))[0])
+        if event == "stream-error":
+            error = request.form.get("StreamError", "")
             _log.warning("%s: Twilio reports an error of its stream: %s", shown(call_sid), shown(error))
         return Response(status=204)
 
@@ -257,9 +312,27 @@ class TwilioDoors:
         connection = registry.connect()
         _log.info("%s: stream accepted", connection.client_id)
         call = Call(Caller(stream, connection.client_id), connection, self._services)
-        call.run(self._tokens.admit)
-        if connection.call_sid:
-            self._after_call.soon(connection.call_sid)
+        try:
+            call.run(partial(self._admit, connection), early=self._strangers.are_few(time.monotonic()))
+        finally:
+            if not connection.call_sid:
+                self._strangers.came(time.monotonic())
+            self._look_after(connection)
+
+    def _admit(self, connection: registry.Connection, started: Started) -> Admission:
+        admission = self._tokens.admit(started)
+        connection.stream_name = admission.stream_name
+        return admission
+
+    def _look_after(self, connection: registry.Connection) -> None:
+        """A call whose stream is over."""
+        call_sid = connection.call_sid
+        if not call_sid:
+            return
+        over = registry.is_over(call_sid)
+        if connection.is_untold or not over:
+            self._recall.soon(call_sid, connection.stream_name, is_over=connection.is_untold and over)
+        self._after_call.soon(call_sid, SETTLE_S if over else LOST_SETTLE_S)
 
 
 def _numbers() -> tuple[str, str]:
@@ -286,10 +359,10 @@ def _outbound() -> str:
     return given if _OUTBOUND.fullmatch(given) else ""
 
 
-def _number(name: str) -> int:
-    """Of the query, which is our own and signed."""
-    text = request.args.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 6 else 0
+def _stream_name(given: str) -> tuple[str, int, int]:
+    """The name of a stream of ours, how often its call had lost one by then, and after how many turns."""
+    ours = _STREAM_NAME.fullmatch(given)
+    return (given, int(ours[1]), int(ours[2])) if ours else ("", 0, 0)
 
 
 def _answer(document: str) -> Response:

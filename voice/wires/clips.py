@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from voice.core.audio import Audio
+from voice.core.audio import Audio, is_text
 from voice.core.events import Alignment
+from voice.errors import VendorRefused, VendorUnavailable
 
 _FETCH_TIMEOUT_S = 10
+_SPEAK_TIMEOUT_S = 4
 _LONGEST_BYTES = 60_000 * 8
 _IN_MEMORY = 200
+_REFUSALS = (400, 401, 402, 403, 404, 422)
 
 _log = logging.getLogger("voice.clips")
 
@@ -78,7 +81,20 @@ class Clips:
         finally:
             self._fetching.discard(name)
 
-    def _synthesize(self, voice: Voice, text: str) -> bytes:
+    def synthesize(self, voice: Voice, text: str) -> Clip:
+        """For the caller who waits for it; not kept. Raises VendorUnavailable or VendorRefused."""
+        try:
+            mulaw = self._synthesize(voice, text, _SPEAK_TIMEOUT_S)
+        except Exception as error:  # the SDK's and httpx's
+            status = getattr(error, "status_code", None)
+            detail = ascii(f"a request failed: {status or type(error).__name__}: {getattr(error, 'body', error)}"[:300])
+            if status in _REFUSALS:
+                raise VendorRefused("synthesizer", detail, account=status == 401) from error
+            raise VendorUnavailable("synthesizer", detail) from error
+        audio = Audio(len(mulaw), base64.b64encode(mulaw).decode())
+        return Clip(audio, spread(text, audio.ms))
+
+    def _synthesize(self, voice: Voice, text: str, timeout_s: int = _FETCH_TIMEOUT_S) -> bytes:
         options: dict[str, Any] = {"voice_settings": dict(voice.settings)} if voice.settings else {}
         if self._model != "eleven_multilingual_v2":  # takes no language_code
             options["language_code"] = voice.language
@@ -87,16 +103,19 @@ class Clips:
             text=text,
             model_id=self._model,
             output_format="ulaw_8000",
-            request_options={"max_retries": 0, "timeout_in_seconds": _FETCH_TIMEOUT_S},
+            request_options={"max_retries": 0, "timeout_in_seconds": timeout_s},
             **options,
         )
-        return b"".join(pieces)[:_LONGEST_BYTES]
+        mulaw = b"".join(pieces)[:_LONGEST_BYTES]
+        if is_text(mulaw):
+            raise ValueError("a text came in the place of sound")
+        return mulaw
 
     def _keep(self, name: str, mulaw: bytes, text: str) -> None:
         while len(self._clips) >= _IN_MEMORY:
             del self._clips[next(iter(self._clips))]
         audio = Audio(len(mulaw), base64.b64encode(mulaw).decode())
-        self._clips[name] = Clip(audio, _spread(text, audio.ms))
+        self._clips[name] = Clip(audio, spread(text, audio.ms))
 
     def _write(self, name: str, mulaw: bytes) -> None:
         """Whole or not at all: another worker may read it at any moment."""
@@ -110,7 +129,8 @@ class Clips:
         return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:32] + ".ulaw"
 
 
-def _spread(text: str, ms: float) -> Alignment:
+def spread(text: str, ms: float) -> Alignment:
+    """The letters of a text over the length of its sound."""
     each = ms / max(1, len(text))
     starts = tuple(int(place * each) for place in range(len(text)))
     return Alignment(text, starts, (max(1, int(each)),) * len(text))

@@ -17,8 +17,8 @@ from urllib3.exceptions import HTTPError
 from voice.errors import VendorRefused, VendorUnavailable
 from voice.wires.completion import SHOWN, Extracted, Usage, error_text, extracted, usage_in
 
-CONNECT_TIMEOUT_S = 3.0
-READ_TIMEOUT_S = 6.0
+CONNECT_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 4.0
 """Between two pieces of the stream, and before the first."""
 EXTRACT_TIMEOUT_S = 20.0
 """From the connection to the last byte of the values: nobody is waiting on the line."""
@@ -27,6 +27,11 @@ _LARGEST_ANSWER = 1_000_000
 _END_TIMEOUT_S = 0.2
 """For the end of the body behind [DONE], which comes at once or is not worth waiting for."""
 _MALFORMED_IN_A_ROW = 3
+_PIECE = 512
+_LONGEST_LINE = 262_144
+"""Of a stream; a token's has 300 bytes."""
+_SLACK = 2
+"""Pieces of text for each token that was allowed: then the service does not keep to it."""
 _EVENTS = "text/event-stream"
 _JSON = "application/json"
 
@@ -78,7 +83,7 @@ class LanguageModel:
         try:
             with self._post(request, body, _EVENTS, READ_TIMEOUT_S) as response:
                 _check(response, _EVENTS)
-                yield from _parts(_chunks(response))
+                yield from _at_most(request.max_tokens * _SLACK, _parts(_chunks(response)))
         # The second kind comes while the body of a refusal is read, where requests does not translate it.
         except (requests.RequestException, HTTPError) as error:
             raise _unreachable(error) from error
@@ -141,8 +146,9 @@ def _check(response: requests.Response, accepted: str) -> None:
         raise VendorUnavailable("language model", f"no {accepted} but {response.headers.get('Content-Type')}")
     # The same status tells of too many requests and of an account that is used up; only the words differ.
     used_up = "credit" in text.lower() or "spending limit" in text.lower()
-    transient = response.status_code >= 500 or (response.status_code == 429 and not used_up)
-    raise (VendorUnavailable if transient else VendorRefused)("language model", detail)
+    if response.status_code >= 500 or (response.status_code == 429 and not used_up):
+        raise VendorUnavailable("language model", detail)
+    raise VendorRefused("language model", detail, account=used_up or response.status_code in (401, 402, 403))
 
 
 def _read_whole(response: requests.Response, deadline: float) -> bytes:
@@ -163,8 +169,7 @@ def _read_whole(response: requests.Response, deadline: float) -> bytes:
 def _chunks(response: requests.Response) -> Iterator[dict[str, Any]]:
     """The JSON objects of the event stream, to [DONE] or its end."""
     malformed = 0
-    # Bytes: without a charset requests would read the text as ISO-8859-1.
-    lines = response.iter_lines()
+    lines = _lines(response)
     for line in lines:
         if not line.startswith(b"data:"):
             continue
@@ -183,6 +188,18 @@ def _chunks(response: requests.Response) -> Iterator[dict[str, Any]]:
             yield chunk
 
 
+def _lines(response: requests.Response) -> Iterator[bytes]:
+    """Bytes: without a charset requests would read the text as ISO-8859-1; and it would look for the end of a line
+    that has none from its beginning again with every piece: 31 s for 4 MB."""
+    rest = b""
+    for piece in response.iter_content(_PIECE):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        if len(rest) > _LONGEST_LINE:
+            raise VendorUnavailable("language model", "sent a line without end")
+    yield rest
+
+
 def _read_end(response: requests.Response, lines: Iterator[bytes]) -> None:
     """Only a connection whose answer was read to the last byte is kept: the next reply needs no new handshake."""
     connection = response.raw.connection
@@ -193,6 +210,15 @@ def _read_end(response: requests.Response, lines: Iterator[bytes]) -> None:
             pass
     except requests.RequestException:
         pass  # the answer is complete; this connection is just not kept
+
+
+def _at_most(pieces: int, parts: Iterator[Text | ToolCall | Usage]) -> Iterator[Text | ToolCall | Usage]:
+    """What comes behind so many pieces of text is not read any more."""
+    for part in parts:
+        yield part
+        pieces -= isinstance(part, Text)
+        if pieces <= 0:
+            return
 
 
 def _parts(chunks: Iterator[dict[str, Any]]) -> Iterator[Text | ToolCall | Usage]:

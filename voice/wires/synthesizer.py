@@ -14,13 +14,14 @@ from urllib.parse import urlencode
 import orjson
 
 from voice.core import events as ev
-from voice.core.audio import Audio
-from voice.errors import VendorUnavailable
+from voice.core.audio import Audio, is_text
+from voice.errors import VendorRefused, VendorUnavailable
 from voice.wires.vendor_socket import VendorSocket
 
 KEEP_ALIVE_S = 15.0
 _INACTIVITY_TIMEOUT_S = 180
 """The longest that the service allows, per context; 20 by default."""
+_ACCOUNT = ("quota_exceeded", "invalid_api_key", "detected_unusual_activity")
 _CONTEXT_OF_OURS = re.compile(r"turn-([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
@@ -114,6 +115,8 @@ class Synthesizer:
             if message is None:
                 continue
             if message.get("error"):
+                if message["error"] in _ACCOUNT:
+                    raise VendorRefused("synthesizer", _error(message), account=True)
                 raise VendorUnavailable("synthesizer", _error(message))
             turn = self._turn(message.get("contextId") or message.get("context_id"))
             if turn is None:
@@ -143,9 +146,12 @@ def _speech(turn: int, message: dict[str, Any]) -> ev.SpeechArrived | None:
         return None
     try:
         # Whatever is not base64 to the letter is an error text or garbage: it must never reach a caller's ear.
-        size = len(binascii.a2b_base64(payload, strict_mode=True))
+        mulaw = binascii.a2b_base64(payload, strict_mode=True)
     except (ValueError, UnicodeEncodeError):
         return None
+    if is_text(mulaw):
+        return None
+    size = len(mulaw)
     return ev.SpeechArrived(turn, Audio(size, payload), _alignment(message.get("alignment"))) if size else None
 
 

@@ -5,10 +5,11 @@ twilio 9.13.0.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
@@ -21,6 +22,12 @@ from voice.errors import VendorRefused, VendorUnavailable
 from voice.wires import twiml
 
 REST_TIMEOUT_S = 10
+_PAUSES_S = (0.25, 1.0)
+"""Before what failed is tried again: three times in all."""
+_WITHIN_S = 5.0
+"""Not after that: the caller waits, and there are other ways."""
+_OVER = ("completed", "busy", "failed", "no-answer", "canceled")
+T = TypeVar("T")
 # 20404: no such call; 21220: not in progress. Somebody who has gone need not be hung up.
 _GONE = (20404, 21220)
 _SHOWN = 300
@@ -30,6 +37,7 @@ _CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")
 class Telephone:
     def __init__(self, account_sid: str, auth_token: str, base_url: str) -> None:
         """`base_url` is https://api.twilio.com or what stands in for it."""
+        self.account_sid = account_sid
         self._client = Client(account_sid, auth_token, http_client=_Rebased(base_url))
         self._validator = RequestValidator(auth_token)
 
@@ -44,7 +52,10 @@ class Telephone:
             return False
 
     def hang_up(self, call_sid: str) -> None:
-        """End the call; a call that is over is no error. Raises VendorUnavailable or VendorRefused."""
+        """End the call; a call that is over is no error. Raises VendorUnavailable or VendorRefused.
+
+        As everything that can be done twice without harm, tried three times unless that takes too long.
+        """
         self._update(call_sid, status="completed")
 
     def apologize(self, call_sid: str, text: str) -> None:
@@ -55,6 +66,18 @@ class Telephone:
         """Have the call go on with this TwiML instead of its stream, at most 4000 characters. False when the call is
         over already. Raises as `hang_up`."""
         return self._update(call_sid, twiml=document)
+
+    def redirect(self, call_sid: str, url: str) -> bool:
+        """Have Twilio ask `url` how the call goes on. False when it is over already. Raises as `hang_up`."""
+        return self._update(call_sid, url=url, method="POST")
+
+    def is_live(self, call_sid: str) -> bool:
+        """Whether Twilio has the call, in whatever state. Raises as `hang_up`."""
+        try:
+            status = _persistently(lambda: self._client.calls(_checked(call_sid)).fetch().status)
+        except _Gone:
+            return False
+        return status not in _OVER
 
     def place(self, call: "OutboundCall") -> str:
         """Have Twilio dial; the call's sid. More than one a second wait at Twilio. Raises as `hang_up`."""
@@ -84,12 +107,8 @@ class Telephone:
             self._client.messages.create(to=to, from_=from_, body=text)
 
     def _update(self, call_sid: str, **what: str) -> bool:
-        if not _CALL_SID.fullmatch(call_sid):
-            # It becomes a part of an address.
-            raise VendorRefused("telephone", f"{ascii(call_sid[:40])} is no call")
         try:
-            with _translated():
-                self._client.calls(call_sid).update(**what)
+            _persistently(lambda: self._client.calls(_checked(call_sid)).update(**what))
         except _Gone:
             return False
         return True
@@ -111,6 +130,27 @@ class OutboundCall:
     machine_detection_url: str | None
     """Told who answered, while the call goes on; None: nobody is asked."""
     ring_s: int = 30
+
+
+def _checked(call_sid: str) -> str:
+    if not _CALL_SID.fullmatch(call_sid):
+        # It becomes a part of an address.
+        raise VendorRefused("telephone", f"{ascii(call_sid[:40])} is no call")
+    return call_sid
+
+
+def _persistently(request: Callable[[], T]) -> T:
+    began = time.monotonic()
+    for pause in _PAUSES_S:
+        try:
+            with _translated():
+                return request()
+        except VendorUnavailable:
+            if time.monotonic() - began + pause >= _WITHIN_S:
+                raise
+        time.sleep(pause)
+    with _translated():
+        return request()
 
 
 @contextmanager

@@ -1,201 +1,159 @@
-"""The transcriber: one OpenAI Realtime transcription session per call (GA shape, after the types of openai 3.54.0).
+"""The transcriber of one call: session after session, and the caller's audio that none of them has understood yet.
 
 Written by the caller-reader (audio, commits), read by the transcript-reader. Models without turn detection of
 their own wait for our commit; the others detect speech themselves. The model's name decides which.
 """
 
-import binascii
-import logging
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
-
-import orjson
 
 from voice.core import events as ev
 from voice.core.audio import FRAME_BYTES, To24k
-from voice.errors import VendorRefused, VendorUnavailable
-from voice.wires.vendor_socket import VendorSocket
+from voice.core.backlog import Backlog
+from voice.errors import VendorUnavailable
+from voice.wires.transcription_session import COMMIT_MODELS, Hearing, TranscriptionSession
 
-# https://developers.openai.com/api/docs/guides/realtime-vad: these take no turn_detection and wait for a commit.
-# gpt-transcribe accepts server_vad but was seen not to finish a transcript without a commit.
-_COMMIT_MODELS = ("gpt-live-transcribe", "gpt-realtime-whisper", "gpt-transcribe")
-_KEYWORD_MODELS = ("gpt-live-transcribe", "gpt-transcribe")
-_READY_TIMEOUT_S = 5.0
-_KEPT_BYTES = 10_000 * 8
-"""Caller audio kept while the session is not ready: 10 s."""
 _FRAMES_AT_ONCE = 3
 """A backlog goes out at three times real time: from four times on the service drops audio without a word."""
-_PREFIX_MS = 300
-_FATAL = frozenset(
-    "invalid_api_key insufficient_quota missing_model model_not_found invalid_model beta_api_shape_disabled".split()
-)
-_LOST = frozenset(("session_expired", "server_error", "rate_limit_exceeded"))
-
-_log = logging.getLogger("voice.transcriber")
+_RENEWAL_PAUSE_S = 60.0
 
 
 class Transcriber:
-    def __init__(self, url: str, key: str, model: str, audio_format: str, name: str) -> None:
+    def __init__(self, url: str, key: str, model: str, audio_format: str, name: object) -> None:
         """`url` without query; `audio_format` is pcmu or pcm24k; `name` stands in the log."""
-        self._url = f"{url}?intent=transcription"
+        self._url = url
         self._key = key
         self._model = model
         self._name = name
-        self.detects_speech = model not in _COMMIT_MODELS
+        self.detects_speech = model not in COMMIT_MODELS
         self._convert = To24k().convert if audio_format == "pcm24k" else None
-        self._socket: VendorSocket | None = None
-        self._ready = False
-        # Frames not sent yet, in order; None is a commit.
+        self._backlog = Backlog(knows_speech=not self.detects_speech)
+        # What the session that hears us has not been sent yet, in order; None is a commit.
         self._unsent: deque[bytes | None] = deque()
         self._unsent_bytes = 0
-        self.dropped_bytes = 0
-        self._silence_ms = 0
+        self._session: TranscriptionSession | None = None
+        self._opened: TranscriptionSession | None = None
+        self._renewal_failed_at = 0.0
+        self.closed = False
+
+    # Sessions: on the transcript-reader
 
     def connect(self) -> None:
-        """Raises VendorUnavailable or VendorRefused."""
-        self._socket = VendorSocket("transcriber", self._url, [f"Authorization: Bearer {self._key}"])
+        """Open a session that hears nothing yet. Raises VendorUnavailable or VendorRefused."""
+        self._opened = TranscriptionSession(self._url, self._key, self._model, self._convert is not None, self._name)
 
-    # Writing
+    def begin(self, hearing: Hearing) -> ev.TranscriberReady:
+        """The session that was opened hears from now on, and first all that was not understood; another one that is
+        there ends. Raises VendorUnavailable or VendorRefused: the other one stays then."""
+        opened = self._opened
+        assert opened is not None
+        try:
+            opened.configure(hearing)
+        except BaseException:
+            opened.shutdown()
+            raise
+        before, self._session = self._session, opened
+        self._unsent = deque(self._backlog.again())
+        self._unsent_bytes = sum(len(frame) for frame in self._unsent if frame)
+        if before:
+            before.shutdown()
+        return ev.TranscriberReady(self._backlog.utterances(), round(self._backlog.seconds, 2))
+
+    def next(self) -> ev.Event | None:
+        """What the session says next; None when there is nothing to say for a while. Call after `begin`.
+
+        Raises VendorUnavailable or VendorRefused when it is over.
+        """
+        assert self._session is not None
+        event = self._session.next()
+        match event:
+            case ev.UtteranceCommitted():
+                self._backlog.named(event.item)
+            case ev.TranscriptFinished() | ev.TranscriptFailed():
+                self._backlog.understood(event.item)
+            case ev.CallerStartedSpeaking():
+                self._backlog.speech()
+        return event
+
+    @property
+    def renewal_due(self) -> bool:
+        """The session nears the end of its life, and the moment is a quiet one."""
+        now = time.monotonic()
+        due = self._session is not None and now >= self._session.renew_at
+        return due and self._backlog.quiet and now >= self._renewal_failed_at + _RENEWAL_PAUSE_S
+
+    def renewal_failed(self) -> None:
+        """Not again for a minute."""
+        self._renewal_failed_at = time.monotonic()
+
+    def lost(self) -> None:
+        """There is no session: audio waits for the next one."""
+        session, self._session = self._session, None
+        if session:
+            session.shutdown()
+
+    def shutdown(self) -> None:
+        """From any greenlet, at once and for good; the reader wakes with VendorUnavailable."""
+        self.closed = True
+        for session in (self._session, self._opened):
+            if session:
+                session.shutdown()
+
+    # Audio: on the caller-reader. A socket that cannot be written to is its reader's to report.
 
     def send_audio(self, mulaw: bytes) -> None:
-        """The caller's next audio; kept until the session is ready. Raises VendorUnavailable."""
+        """The caller's next audio; what no session hears is kept for the next one."""
+        self._backlog.add(mulaw, sent=self._session is not None)
+        if self._session is None:
+            return
         self._unsent.append(mulaw)
         self._unsent_bytes += len(mulaw)
-        while self._unsent_bytes > _KEPT_BYTES:
-            oldest = self._unsent.popleft()
-            self._unsent_bytes -= len(oldest or b"")
-            self.dropped_bytes += len(oldest or b"")
         # Two frames are one message: half the messages for 20 ms that nobody hears.
         if self._unsent_bytes >= 2 * FRAME_BYTES:
             self._pump()
 
+    def speech_started(self) -> None:
+        """In the audio of now."""
+        self._backlog.speech()
+
     def commit(self) -> None:
-        """What was sent so far is one utterance. Raises VendorUnavailable."""
+        """What was heard so far is one utterance."""
+        self._backlog.end()
         self._unsent.append(None)
         self._pump()
 
     def commit_with_next_audio(self) -> None:
-        """The same from another greenlet than that which sends: its next audio takes the commit along."""
+        """The words of the last utterance are late: ask for them once more. From another greenlet than that which
+        sends: its next audio takes the commit along."""
         self._unsent.append(None)
 
     def _pump(self) -> None:
-        if not self._ready:
+        session = self._session
+        if session is None:
             return
+        # All is taken before anything is sent: another session may take over while that waits.
+        messages: list[bytes | None] = []
         piece = b""
         frames = 0
         while self._unsent and frames < _FRAMES_AT_ONCE:
             if (frame := self._unsent.popleft()) is None:
-                self._append(piece)
+                messages += [piece, None]
                 piece = b""
-                self._send(b'{"type":"input_audio_buffer.commit"}')
             else:
                 piece += frame
                 frames += 1
                 self._unsent_bytes -= len(frame)
-        self._append(piece)
+        messages.append(piece)
+        try:
+            for message in messages:
+                if message is None:
+                    session.commit()
+                elif message:
+                    session.append(self._convert(message) if self._convert else message)
+        except VendorUnavailable:
+            pass  # its reader wakes with the same, and all of it is sent again
 
-    def _append(self, mulaw: bytes) -> None:
-        if mulaw:
-            audio = self._convert(mulaw) if self._convert else mulaw
-            self._send(b'{"type":"input_audio_buffer.append","audio":"%s"}' % binascii.b2a_base64(audio, newline=False))
-
-    def _send(self, text: bytes) -> None:
-        if self._socket:
-            self._socket.send_text(text.decode())
-
-    # Reading
-
-    def events(self, language: str, keywords: tuple[str, ...], silence_ms: int) -> Iterator[ev.Event]:
-        """Configure the session, then tell what the transcriber says, until it ends by raising VendorUnavailable or
-        VendorRefused. Call after `connect`."""
-        assert self._socket is not None
-        self._silence_ms = silence_ms
-        ready_by = time.monotonic() + _READY_TIMEOUT_S
-        while True:
-            message = self._socket.receive()
-            if not self._ready and time.monotonic() > ready_by:
-                raise VendorUnavailable("transcriber", f"the session was not ready within {_READY_TIMEOUT_S:.0f} s")
-            if message is None:
-                continue
-            if message.get("type") == "session.created":
-                self._socket.send_text(orjson.dumps(self._session(language, keywords)).decode())
-            elif message.get("type") == "session.updated" and not self._ready:
-                self._ready = True
-                yield ev.TranscriberReady()
-            elif event := self._event(message):
-                yield event
-
-    def _session(self, language: str, keywords: tuple[str, ...]) -> dict[str, object]:
-        transcription: dict[str, object] = {"model": self._model}
-        if self._model in _KEYWORD_MODELS:
-            transcription["languages"] = [language]
-            if keywords:
-                transcription["keywords"] = list(keywords)
-        else:
-            transcription["language"] = language
-        turn_detection = {
-            "type": "server_vad",
-            "threshold": 0.5,
-            "prefix_padding_ms": _PREFIX_MS,
-            "silence_duration_ms": self._silence_ms,
-        }
-        audio_format = {"type": "audio/pcm", "rate": 24000} if self._convert else {"type": "audio/pcmu"}
-        audio_input = {
-            "format": audio_format,
-            "transcription": transcription,
-            # Always sent: a model that can detect speech does so by default.
-            "turn_detection": turn_detection if self.detects_speech else None,
-        }
-        return {"type": "session.update", "session": {"type": "transcription", "audio": {"input": audio_input}}}
-
-    def _event(self, message: dict[str, Any]) -> ev.Event | None:
-        match message:
-            case {
-                "type": "conversation.item.input_audio_transcription.delta",
-                "item_id": str(item),
-                "delta": str(text),
-            }:
-                return ev.TranscriptExtended(item, text)
-            case {
-                "type": "conversation.item.input_audio_transcription.completed",
-                "item_id": str(item),
-                "transcript": str(text),
-            }:
-                return ev.TranscriptFinished(item, text)
-            case {"type": "conversation.item.input_audio_transcription.failed", "item_id": str(item)}:
-                return ev.TranscriptFailed(item, _detail(message.get("error")))
-            case {"type": "input_audio_buffer.committed", "item_id": str(item)}:
-                return ev.UtteranceCommitted(item)
-            case {"type": "input_audio_buffer.speech_started"} if self.detects_speech:
-                return ev.CallerStartedSpeaking()
-            case {"type": "input_audio_buffer.speech_stopped"} if self.detects_speech:
-                return ev.CallerStoppedSpeaking(self._silence_ms)
-            case {"type": "error"}:
-                return self._error(message.get("error"))
-        return None
-
-    def _error(self, error: Any) -> ev.Event | None:
-        # Some errors have no code, and then their type is one.
-        codes = {str(error.get("code")), str(error.get("type"))} if isinstance(error, dict) else set()
-        if codes & _LOST:
-            raise VendorUnavailable("transcriber", _detail(error))
-        if codes & _FATAL or not self._ready:
-            # A session that did not take its settings is deaf: it stays open and transcribes nothing.
-            raise VendorRefused("transcriber", _detail(error))
-        if "input_audio_buffer_commit_empty" in codes:
-            return ev.TranscriptFailed("", _detail(error))
-        _log.warning("%s: the transcriber reports %s", self._name, _detail(error))
-        return None
-
-    def shutdown(self) -> None:
-        """From any greenlet, at once; the reader wakes with VendorUnavailable."""
-        if self._socket:
-            self._socket.shutdown()
-
-
-def _detail(error: Any) -> str:
-    if isinstance(error, dict):
-        return ascii(f"{error.get('code') or error.get('type')}: {error.get('message')}"[:300])
-    return ascii(str(error)[:300])
+    @property
+    def dropped_bytes(self) -> int:
+        """Of the caller's audio, never heard by any session."""
+        return self._backlog.lost_bytes

@@ -8,22 +8,29 @@ LONGEST_TRANSFER_S = 4 * 3600
 """A connected human and caller may talk so long."""
 
 
-def stream(public_url: str, parameters: Mapping[str, str], resume: str) -> str:
-    """Connect the call to our stream door. When the stream ends and the call has not, Twilio asks `resume`.
+def stream(public_url: str, parameters: Mapping[str, str], name: str) -> str:
+    """Connect the call to our stream door. When the stream ends and the call has not, Twilio asks for what comes behind
+    the stream of that name.
 
     Each parameter's name and value have less than 500 characters together (a limit of Twilio's).
     """
     connect = Connect()
     noun = connect.stream(
+        name=name,
         url=public_url.replace("https://", "wss://", 1) + "/twilio/stream",
         status_callback=f"{public_url}/twilio/stream-status",
     )
-    for name, value in parameters.items():
-        noun.parameter(name=name, value=value)
+    for parameter, value in parameters.items():
+        noun.parameter(name=parameter, value=value)
     response = VoiceResponse()
     response.append(connect)
-    response.redirect(resume, method="POST")
+    response.redirect(behind(public_url, name), method="POST")
     return str(response)
+
+
+def behind(public_url: str, name: str) -> str:
+    """Where Twilio asks what comes behind the stream of that name."""
+    return f"{public_url}/twilio/resume?stream={name}"
 
 
 def dial(number: str, timeout_s: int, action: str, whisper: str | None = None, first: str = "") -> str:

@@ -15,8 +15,9 @@ from voice.core.events import Vendor
 from voice.errors import VendorRefused, VendorUnavailable
 
 CONNECT_TIMEOUT_S = 3.0
-SOCKET_TIMEOUT_S = 5.0
+SOCKET_TIMEOUT_S = 4.0
 _REFUSALS = (400, 401, 402, 403, 404, 422)
+_ACCOUNT = (401, 402)
 _SHOWN = 300
 
 # One for the whole process: building it costs 20 ms of blocked hub, and with it sessions are resumed.
@@ -44,12 +45,16 @@ class VendorSocket:
             )
         except websocket.WebSocketBadStatusException as error:
             body = (error.resp_body or b"")[:_SHOWN].decode("utf-8", "replace")
-            kind = VendorRefused if error.status_code in _REFUSALS else VendorUnavailable
-            raise kind(vendor, f"refused the connection with {error.status_code}: {body}") from error
+            detail = f"refused the connection with {error.status_code}: {body}"
+            if error.status_code in _REFUSALS:
+                raise VendorRefused(vendor, detail, account=error.status_code in _ACCOUNT) from error
+            raise VendorUnavailable(vendor, detail) from error
         except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
             raise VendorUnavailable(vendor, f"cannot connect: {error}") from error
         # Bounds a write to a peer that takes nothing; a reader just waits again, see `receive`.
         self._ws.settimeout(SOCKET_TIMEOUT_S)
+        # A ping is out, and nothing has come since.
+        self._asked = False
 
     def send(self, message: dict[str, object]) -> None:
         self.send_text(orjson.dumps(message).decode())
@@ -63,20 +68,35 @@ class VendorSocket:
             raise VendorUnavailable(self.vendor, f"cannot write: {error}") from error
 
     def receive(self) -> dict[str, Any] | None:
-        """The next JSON object; None for a message that is none, or when 5 s brought nothing.
+        """The next JSON object; None for a message that is none, or when 4 s brought nothing.
 
-        Raises VendorUnavailable with the code and reason of the vendor's close, or when the connection is lost.
+        Raises VendorUnavailable with the code and reason of the vendor's close, or when the connection is lost: also
+        one that is silent for 8 s and does not answer a ping (RFC 6455, 5.5.2), because its other end is gone.
         """
         try:
-            opcode, data = self._ws.recv_data()
-        except websocket.WebSocketTimeoutException:
+            opcode, data = self._ws.recv_data(control_frame=True)
+        except websocket.WebSocketTimeoutException as error:
             # Whatever part of a frame has come stays with the library; the next call goes on from there.
+            self._ask_for_life(error)
             return None
         except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
             raise VendorUnavailable(self.vendor, f"the connection is gone: {error}") from error
+        self._asked = False
+        if opcode in (websocket.ABNF.OPCODE_PING, websocket.ABNF.OPCODE_PONG):
+            return None
         if opcode == websocket.ABNF.OPCODE_CLOSE:
             raise VendorUnavailable(self.vendor, f"closed the connection: {_close_reason(data)}")
         return _parse(data)
+
+    def _ask_for_life(self, silence: Exception) -> None:
+        if self._asked:
+            self.shutdown()
+            raise VendorUnavailable(self.vendor, "silent for 8 s, and no answer to a ping") from silence
+        self._asked = True
+        try:
+            self._ws.ping()
+        except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
+            raise VendorUnavailable(self.vendor, f"cannot write: {error}") from error
 
     def shutdown(self) -> None:
         """Cut the connection at once, from any greenlet; its reader wakes with VendorUnavailable. Twice is no harm."""

@@ -87,7 +87,8 @@ class PhoneDoors:
         connection = registry.connect()
         _log.info("%s: stream of a browser accepted", connection.client_id)
         caller = Caller(stream, connection.client_id)
-        Call(caller, connection, self._services, BrowserLine(caller)).run(lambda started: self._admit(started, session))
+        call = Call(caller, connection, self._services, BrowserLine(caller))
+        call.run(lambda started: self._admit(started, session), early=True)
         if connection.call_sid:
             self._after_call.soon(connection.call_sid)
 
