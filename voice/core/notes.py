@@ -37,8 +37,12 @@ class Notes:
         match event:
             case ev.VendorFailed():
                 yield Note("vendor-failed", {"vendor": event.vendor, "detail": event.detail, "turn": event.turn})
-            case ev.ToolFinished() if began := self._running.pop((event.turn, event.call_id), None):
-                yield Note("tool-finished", {"turn": event.turn, "tool": began[0], "seconds": round(now - began[1], 3)})
+            case ev.ToolFinished() if known := self._running.pop((event.turn, event.call_id), None):
+                tool, began = known
+                # Without the words of it, as of its arguments.
+                outcome = "failed" if '"error": ' in event.result else "done"
+                seconds = round(now - began, 3)
+                yield Note("tool-finished", {"turn": event.turn, "tool": tool, "outcome": outcome, "seconds": seconds})
 
     def _of(self, action: ev.Action, event: ev.Event, now: float) -> Iterator[Note]:
         match action:
