@@ -83,7 +83,7 @@ def test_a_call_is_on_every_page_within_a_second_and_can_be_hung_up(
     phone.dial()
     phone.wait_until_stream()
     began = time.monotonic()
-    wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 5, "the call is on every page")
+    wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 15, "the call is on every page")
     took = max(_first(page, phone) for page in pages) - began
     record_property("call_on_page_s", round(took, 2))
     assert took < 1.0
@@ -228,7 +228,7 @@ def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(two: Ru
     phone = two.phone()
     phone.dial()
     phone.wait_until_heard("how can I help you?")
-    wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 5, "the call is on every page")
+    wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 15, "the call is on every page")
     owner = pages[0].calls()[phone.call_sid]["worker"]
     os.kill(int(owner.rpartition(":")[2]), signal.SIGKILL)
     left = [page for page in pages if page.state()["here"] != owner]
@@ -236,7 +236,7 @@ def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(two: Ru
     def carried_on() -> bool:
         return all(page.calls().get(phone.call_sid, {"worker": owner})["worker"] != owner for page in left)
 
-    wait_until(carried_on, 5, "the call is another worker's, and stands there once")
+    wait_until(carried_on, 15, "the call is another worker's, and stands there once")
     phone.hang_up()
     os.kill(int(left[0].state()["here"].rpartition(":")[2]), signal.SIGTERM)
-    wait_until(lambda: all(page.events[-1][1] == "bye" and page.over for page in left), 10, "the pages are told to go")
+    wait_until(lambda: all(page.events[-1][1] == "bye" and page.over for page in left), 20, "the pages are told to go")
