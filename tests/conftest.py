@@ -10,7 +10,7 @@ from hypothesis import settings  # noqa: E402
 from tests.reliability import results  # noqa: E402
 from tests.running import Running  # noqa: E402
 
-# For `make chaos`: --hypothesis-profile=chaos, two hundred times as many examples.
+# For `make chaos`: --hypothesis-profile=chaos, up to two hundred times as many examples.
 settings.register_profile("chaos", max_examples=20_000, deadline=None)
 
 

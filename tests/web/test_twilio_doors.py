@@ -295,6 +295,7 @@ def test_a_malformed_start_is_refused(served: Served, changes: dict[str, object]
     stream.leave()
 
 
+@pytest.mark.matrix(38)
 @pytest.mark.threat(4)
 def test_a_stream_that_never_starts_is_closed_within_six_seconds(served: Served) -> None:
     began = time.monotonic()

@@ -213,8 +213,6 @@ SKIPPED: dict[str, tuple[str | bytes, str]] = {
     "no JSON": ("hello", "not JSON"),
     "half a message": (media()[:-1], "not JSON"),
     "two messages in one": (media() * 2, "not JSON"),
-    "no UTF-8": (b'{"event":"mark","mark":{"name":"\xff\xfe"}}', "not JSON"),
-    "half a surrogate pair in UTF-8": (b'{"event":"mark","mark":{"name":"\xed\xa0\x80"}}', "not JSON"),
     "a lone surrogate, escaped": ('{"event":"mark","mark":{"name":"\\ud800"}}', "not JSON"),
     "a byte order mark": ("\ufeff" + mark("a"), "not JSON"),
     "NaN and Infinity": ('{"event":"media","media":{"timestamp":NaN,"payload":Infinity}}', "not JSON"),
@@ -281,6 +279,15 @@ def test_it_does_not_begin_a_call_either(line: Line, caller: Caller, text: str |
     assert sum(caller.skipped.values()) == (0 if "connected" in str(text) else 1)
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\xed\xa0\x80"])
+def test_text_that_is_no_utf8_ends_the_stream(line: Line, caller: Caller, name: bytes) -> None:
+    started(line, caller)
+    line.peer.text(b'{"event":"mark","mark":{"name":"%s"}}' % name)
+    with pytest.raises(StreamClosed, match="a rule of WebSocket was broken"):
+        list(caller.messages(LIMIT_S))
+    assert line.peer.close_code() == 1007
+
+
 def test_each_kind_is_logged_once_and_all_are_counted(
     line: Line, caller: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -328,9 +335,30 @@ def test_a_stream_that_ends_without_stop(line: Line, caller: Caller) -> None:
         next(messages)
 
 
+@pytest.mark.matrix(41)
+def test_audio_is_taken_in_the_order_in_which_it_comes_whatever_its_numbers(line: Line, caller: Caller) -> None:
+    def frame(sequence: str, byte: bytes) -> str:
+        return json.dumps(json.loads(media(base64.b64encode(byte).decode())) | {"sequenceNumber": sequence})
+
+    numbers = ("2", "3", "7", "6", "6", "5", "8", "9", "abc", "-1", "9" * 5000, "13", "14")
+    sounds = [bytes([n]) for n in range(len(numbers))]
+    sent = [frame(number, sound) for number, sound in zip(numbers, sounds, strict=True)]
+    assert heard(line, caller, *sent) == [Media(sound) for sound in sounds]
+    # 7 for 4, 6 for 8, 6 for 7, 5 for 7, 8 for 6, three that are none, and the stop, whose number is 9 for 15.
+    assert caller.out_of_order == 9
+    assert caller.skipped == {}
+
+
+@pytest.mark.parametrize("sequence", [None, 2, "", "2.0", "２", "\n2"])
+def test_a_number_of_a_message_may_be_anything(line: Line, caller: Caller, sequence: object) -> None:
+    message = json.dumps(json.loads(media()) | {"sequenceNumber": sequence})
+    assert heard(line, caller, message) == [Media(SILENCE)]
+
+
 # More than a caller can send
 
 
+@pytest.mark.threat(18)
 def test_audio_faster_than_real_time_is_dropped_beyond_two_seconds(line: Line, caller: Caller) -> None:
     begun = time.monotonic()
     kept = heard(line, caller, *[media()] * 500)
@@ -347,6 +375,7 @@ def test_what_was_dropped_does_not_count_against_what_comes_in_time(line: Line, 
     assert next(messages) == Media(SILENCE)
 
 
+@pytest.mark.threat(18)
 def test_digits_faster_than_fingers_are_dropped(line: Line, caller: Caller) -> None:
     begun = time.monotonic()
     kept = heard(line, caller, *[digit("5")] * 1000)

@@ -60,6 +60,19 @@ def test_a_fragmented_message_is_joined_with_a_ping_between_its_fragments(line: 
     assert pong is not None and (pong.opcode, bytes(pong.data)) == (Opcode.PONG, b"still there?")
 
 
+def test_fragments_without_a_byte_are_not_kept(line: Line) -> None:
+    """They count for nothing in a message's size, so that it would never be too great."""
+    line.peer.text(b"one", fin=False)
+    for _ in range(20):
+        line.peer.protocol.writes.append(b"\x00\x80" + MASK)
+    line.peer.flush()
+    with pytest.raises(TimeoutError):
+        line.stream.receive(0.05)
+    assert line.stream._fragments == [b"one"]
+    line.peer.more(b" two", fin=True)
+    assert line.stream.receive(LIMIT_S) == b"one two"
+
+
 def test_a_ping_is_answered_while_the_reader_waits(line: Line) -> None:
     reader = gevent.spawn(line.stream.receive, LIMIT_S)
     line.peer.protocol.send_ping(b"42")
@@ -79,6 +92,7 @@ def test_binary_messages_are_counted_and_skipped(line: Line) -> None:
     assert line.stream.binary_messages == 2
 
 
+@pytest.mark.threat(18)
 def test_a_message_of_the_greatest_size_is_taken(line: Line) -> None:
     line.peer.text(b"x" * MAX_MESSAGE_BYTES)
     assert line.stream.receive(LIMIT_S) == b"x" * MAX_MESSAGE_BYTES
@@ -239,6 +253,7 @@ def test_ten_megabytes_arrive_whole_at_a_slow_reader(line: Line) -> None:
     assert hashlib.sha256(received).digest() == hashlib.sha256(message).digest()
 
 
+@pytest.mark.threat(18)
 def test_a_reader_that_takes_nothing_ends_the_stream_within_the_bound_for_all_who_write(line: Line) -> None:
     small_buffers(line)
     started = time.monotonic()
@@ -297,6 +312,7 @@ except OSError:
 """
 
 
+@pytest.mark.threat(18)
 def test_a_flood_leaves_the_other_greenlets_their_turns() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flood = subprocess.Popen([sys.executable, "-c", FLOOD, str(listener.getsockname()[1])])

@@ -72,6 +72,17 @@ class ServerProcess:
                 self._process.wait()
         self._process = None
 
+    def restart(self) -> None:
+        """SIGTERM, and once all calls have been handed over and the port is free a new one on it. Raises as `start`."""
+        os.kill(self.pid, signal.SIGTERM)
+        self.wait()
+        self.start()
+
+    def wait(self) -> None:
+        """Until it has gone. Raises subprocess.TimeoutExpired."""
+        if self._process is not None:
+            self._process.wait(_STOP_S)
+
     @property
     def pid(self) -> int:
         """Of gunicorn's master. Raises RuntimeError when it is not running."""

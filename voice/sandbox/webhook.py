@@ -32,12 +32,16 @@ class Webhooks:
     journal: Journal
 
     def __post_init__(self) -> None:
-        split = urlsplit(self.server)
-        if split.scheme != "http" or not split.hostname:
-            raise ValueError(f"server {self.server!r} is not http://host:port")
-        self.address = (split.hostname, split.port or 80)
+        self.reroute(self.server)
         self._public = urlsplit(self.public_url)
         self._validator = RequestValidator(self.auth_token)
+
+    def reroute(self, server: str) -> None:
+        """From now on requests go there, as when the proxy in front is switched over. Raises ValueError."""
+        split = urlsplit(server)
+        if split.scheme != "http" or not split.hostname:
+            raise ValueError(f"server {server!r} is not http://host:port")
+        self.server, self.address = server, (split.hostname, split.port or 80)
 
     def absolute(self, url: str, base: str | None = None) -> str:
         return urljoin(base or self.public_url, url)

@@ -19,7 +19,7 @@ from voice.errors import CallerStreamError
 from voice.wires.stream_socket import StreamClosed, StreamSocket
 
 START_TIMEOUT_S = 5.0
-MEDIA_TIMEOUT_S = 10.0
+MEDIA_TIMEOUT_S = 9.0
 """Twilio sends 50 frames a second, of silence too: nothing for so long is a line that is dead."""
 _BURST_BYTES = 2000 * 8
 """So much audio may arrive ahead of real time (a network's hiccup); what is beyond is no caller's."""
@@ -72,8 +72,11 @@ class Caller:
         self.call_sid = self.stream_sid = ""
         # Messages that made no sense, by kind: each kind is logged once, the rest is counted.
         self.skipped: dict[str, int] = {}
+        # Messages whose number is not the next one.
+        self.out_of_order = 0
         # The latest message as it came, for the log: what was parsed may be nested too deeply to be written out.
         self._text = b""
+        self._sequence = 0
         self._started_at = 0.0
         self._received = 0
         self._digits = 0
@@ -94,6 +97,7 @@ class Caller:
                 continue
             match message:
                 case {"event": "start"}:
+                    self._count(message.get("sequenceNumber"))
                     return self._start(message)
                 case {"event": "stop"}:
                     raise CallerStreamError("stop before start")
@@ -113,7 +117,10 @@ class Caller:
                 message = self._read(timeout)
             except TimeoutError as error:
                 raise CallerStreamError(f"no audio for {timeout:g} s") from error
-            if message is None or (meant := self._meaning(message)) is None:
+            if message is None:
+                continue
+            self._count(message.get("sequenceNumber"))
+            if (meant := self._meaning(message)) is None:
                 continue
             yield meant
             if isinstance(meant, Stopped):
@@ -130,6 +137,19 @@ class Caller:
             self._skip("not an object")
             return None
         return message
+
+    def _count(self, sequence: object) -> None:
+        """The numbers of the messages are only watched: audio is used in the order in which it comes."""
+        expected = self._sequence + 1
+        if isinstance(sequence, str) and sequence.isdecimal() and len(sequence) < 19:
+            self._sequence = int(sequence)
+            if self._sequence == expected:
+                return
+        else:
+            self._sequence = expected
+        self.out_of_order += 1
+        if self.out_of_order == 1:
+            _log.info("%s: message %d of the caller's stream has the number %.40a", self._name, expected, sequence)
 
     def _meaning(self, message: dict[str, Any]) -> Message | None:
         match message:
