@@ -6,21 +6,22 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-console test-browser test-parts demo run bench evals chaos drills soak replay style types pins lock clean
+.PHONY: help test test-calls test-work test-servers test-faults test-console test-parts demo run bench evals chaos drills soak replay style types pins lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-# Six processes: whole calls take their real time and little of a processor, so that they wait side by side.
+# Processes side by side: whole calls take their real time and little of a processor.
 WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
-CONSOLE := tests/console
-BROWSER := tests/browser
+CONSOLE := tests/console tests/browser
 SERVERS := tests/test_other_servers.py tests/test_handover.py tests/drills tests/web
+FAULTS := tests/chaos tests/conformance tests/test_resources.py tests/test_threats.py tests/test_recall.py \
+	tests/test_lost_calls.py tests/test_call_faults.py tests/test_spending.py
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory --jobs=6 test-calls test-work test-servers test-console test-browser test-parts
+	@$(MAKE) --no-print-directory --jobs=6 test-calls test-work test-servers test-faults test-console test-parts
 
 test-calls: $(READY)
 	$(BIN)/python -m pytest -q $(WHOLE)
@@ -31,14 +32,14 @@ test-work: $(READY)
 test-servers: $(READY)
 	$(BIN)/python -m pytest -q $(SERVERS)
 
+test-faults: $(READY)
+	$(BIN)/python -m pytest -q $(FAULTS)
+
 test-console: $(READY)
 	$(BIN)/python -m pytest -q $(CONSOLE)
 
-test-browser: $(READY)
-	$(BIN)/python -m pytest -q $(BROWSER)
-
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(CONSOLE) $(BROWSER))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(FAULTS) $(CONSOLE))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo

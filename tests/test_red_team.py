@@ -119,6 +119,9 @@ def obey(messages: list[dict[str, Any]]) -> Answer:
     return Answer("Yes.")
 
 
+pytestmark = pytest.mark.full
+
+
 @pytest.fixture(scope="module")
 def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Working]:
     with Working(tmp_path_factory.mktemp("red_team")) as working:

@@ -367,6 +367,7 @@ output.flush(5)
 
 
 @pytest.mark.matrix(67)
+@pytest.mark.full
 def test_calls_and_master_go_on_when_nobody_reads_the_log(
     tmp_path: Path, pipe: tuple[int, int], record_property: Tell
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_thousand_sockets_without_a_signature_reach_no_vendor(first: Served, r
 
 @pytest.mark.threat(2, 3, 4)
 @pytest.mark.matrix(59)
+@pytest.mark.full
 def test_a_thousand_signed_sockets_that_never_start_make_room_within_six_seconds(
     first: Served, record_property: Tell
 ) -> None:

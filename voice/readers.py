@@ -121,7 +121,7 @@ def _keep_trying(
     report: Report,
     lost: VendorUnavailable | None = None,
 ) -> None:
-    """A session, within 12 s from the first failure: twice at once, then with longer and longer pauses. `lost` is what
+    """A session, within 12 s: twice at once, then with longer and longer pauses. `lost` is what
     the session before it died of. Raises VendorUnavailable or VendorRefused."""
     since = time.monotonic()
     tries = 0
@@ -138,7 +138,6 @@ def _keep_trying(
                 raise
             tries += 1
             if tries == 1:
-                since = time.monotonic()
                 transcriber.lost()
                 report(ev.TranscriberLost(error.detail))
                 _log.warning("%s: %s; trying again for %.0f s", name, error, SESSION_WAIT_S)

@@ -243,12 +243,17 @@ class Chaos:
     def nobody_asks(self) -> Iterator[None]:
         """The healthy calls listen to what they are told and ask the language model nothing."""
         self.crowd.gate.clear()
-        asked = self.running.sandbox.xai.requests
         try:
-            wait_until(lambda: self.crowd.listens and all(a.finished or a.cancelled for a in asked), 20, "nobody asks")
+            wait_until(lambda: self.crowd.listens and self._answered(), 20, "nobody asks")
             yield
         finally:
             self.crowd.gate.set()
+
+    def _answered(self) -> bool:
+        """The language model has nothing more to say, and what it said has long gone through the proxy."""
+        before = time.monotonic() - 1
+        asked = self.running.sandbox.xai.requests
+        return all(a.cancelled or (a.finished and a.sent_at[-1] < before) for a in asked)
 
     def _tell_of_others(self, row: Row, tell: Callable[[str, object], None]) -> None:
         stall_ms, machine_late_ms = self.probe.stalls_ms()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.harness import APOLOGY, SILENCE_MS, Chaos, Row, Victim
 from voice.sandbox import faults
-from voice.sandbox.chaos_proxy import Cut
+from voice.sandbox.chaos_faults import Cut
 
 pytestmark = pytest.mark.full
 

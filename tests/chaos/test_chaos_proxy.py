@@ -11,7 +11,8 @@ import pytest
 from gevent.server import StreamServer
 
 from tests.running import wait_until
-from voice.sandbox.chaos_proxy import ChaosProxy, Corrupt, Cut, Drip, Fault, HalfClose, Latency, Reset, Stall
+from voice.sandbox.chaos_faults import Corrupt, Cut, Drip, Fault, HalfClose, Latency, Reset, Stall
+from voice.sandbox.chaos_proxy import ChaosProxy
 
 VICTIM = b"GET /victim HTTP/1.1\r\n\r\n"
 HEALTHY = b"GET /healthy HTTP/1.1\r\n\r\n"

@@ -9,7 +9,8 @@ from tests.chaos.seen import compared
 from tests.running import wait_until
 from voice.sandbox import faults
 from voice.sandbox.bench_script import ONSET_FRAMES
-from voice.sandbox.chaos_proxy import Drip, Passage
+from voice.sandbox.chaos_faults import Drip
+from voice.sandbox.chaos_passage import Passage
 from voice.sandbox.delays import Delays
 from voice.sandbox.demo_script import Answer
 from voice.sandbox.xai import Asked

@@ -10,7 +10,7 @@ from tests.chaos.harness import APOLOGY, SILENCE_MS, Row, Victim
 from tests.chaos.seen import compared
 from tests.running import wait_until
 from voice.sandbox import faults
-from voice.sandbox.chaos_proxy import Corrupt, Cut, Reset, Stall
+from voice.sandbox.chaos_faults import Corrupt, Cut, Reset, Stall
 from voice.sandbox.coded_speech import MS_PER_CHARACTER
 from voice.sandbox.delays import Delays
 from voice.sandbox.demo_script import Answer

@@ -10,7 +10,7 @@ from tests.chaos.harness import APOLOGY, FILLER, GREETING, SILENCE_MS, Row, Vict
 from tests.chaos.seen import pace
 from tests.running import wait_until
 from voice.sandbox import faults
-from voice.sandbox.chaos_proxy import Reset, Stall
+from voice.sandbox.chaos_faults import Reset, Stall
 from voice.sandbox.demo_script import Answer
 from voice.sandbox.openai_session import Session
 
@@ -37,8 +37,9 @@ def _speaks(victim: Victim, words: str, seconds: float) -> Any:
     return said
 
 
+@pytest.mark.full
 @pytest.mark.matrix(1)
-@pytest.mark.parametrize("end", ["close 1011", pytest.param("reset", marks=pytest.mark.full)])
+@pytest.mark.parametrize("end", ["close 1011", "reset"])
 def test_a_session_that_drops_in_mid_utterance_is_replaced_and_no_sound_is_lost(row: Row, end: str) -> None:
     victim = row.greeted()
     with pace(row.vendors.openai.sessions, victim) as audio:

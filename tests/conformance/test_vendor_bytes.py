@@ -23,7 +23,9 @@ _OF = "conversation.item.input_audio_transcription."
 
 
 def examples(number: int, most_times: int = 40) -> settings:
-    return settings(max_examples=number * min(TIMES, most_times), deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(
+        max_examples=number * min(TIMES, most_times), deadline=None, suppress_health_check=list(HealthCheck)
+    )
 
 
 # What they say when all is well

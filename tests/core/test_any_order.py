@@ -108,11 +108,13 @@ def _any_event(turn: int) -> st.SearchStrategy[ev.Event]:
         st.builds(ev.SpeechFinished, turns),
         st.builds(ev.DrainRequested, st.sampled_from((0.0, 8.0))),
         st.builds(ev.TransferRequested, st.just("desk")),
-        st.builds(ev.VendorFailed, vendors, st.just(""), turns, st.booleans()),
+        st.builds(ev.VendorFailed, vendors, st.just(""), turns, st.booleans(), st.booleans()),
+        st.builds(ev.TranscriberLost, st.just("")),
+        st.builds(ev.TranscriberReady, st.integers(0, 3), st.floats(0, 15)),
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), rules=_rules)
 def test_any_event_at_any_time_and_then_one_end(data: st.DataObject, rules: Rules) -> None:
     clock = _Clock(rules)

@@ -39,7 +39,8 @@ def test_a_reload_hands_every_call_over(tmp_path: Path, record_property: Told) -
 
 
 @pytest.mark.matrix(51)
-@pytest.mark.parametrize("size", [pytest.param(6, id="6 calls"), pytest.param(50, id="50", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("size", [6, 50])
 def test_calls_wait_behind_a_kept_socket(tmp_path: Path, record_property: Told, size: int) -> None:
     began = time.monotonic()
     with Running(tmp_path, workers=2, prefix=KEEPER) as running:

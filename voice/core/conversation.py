@@ -335,7 +335,8 @@ class Conversation:
         if (turn := self._delivery.turn) and not turn.confirmed:
             self._delivery.give_up()
         if self.floor == "nobody" and not self._delivery.suspended:
-            self._delivery.say(self.rules.filler)
+            # The words so far are not all: what comes with the transcriber takes the floor, they do not.
+            self._delivery.say(self.rules.filler, firm=True)
         self._listening.wait_for_transcriber()
 
     def _goodbye_late(self) -> None:

@@ -20,6 +20,8 @@ ANSWER_WAIT_S = 15.0
 """From the question to the last word of the answer: a service that drips is taken for one that failed."""
 SENTENCE_WAIT_S = 1.5
 SPEECH_WAIT_S = 1.5
+UNDERRUN_WAIT_S = 1.0
+"""For more sound of text that was handed over, when all that came has been heard."""
 REPLACED_WAIT_S = 1.2
 """For the first sound of a synthesizer that takes the place of another."""
 TOOL_WAIT_S = 1.0
@@ -215,6 +217,11 @@ class Delivery:
         self._agenda.do(ev.Speak(turn.number, text))
 
     def _speak_known(self, turn: Turn, text: str) -> None:
+        if turn.said and not turn.spoken:
+            # A clip is there at once: it would be heard before what is still being synthesized.
+            for sentence in split(text):
+                self._speak(turn, sentence)
+            return
         sentences = [unmarked(sentence) for sentence in split(text)]
         for sentence, firm in sentences:
             turn.say(sentence, firm)
@@ -266,7 +273,7 @@ class Delivery:
             self._replaced = 0
             self.end = turn.ending.end if turn.ending else None
         elif turn.said and playout.over and not turn.spoken and not turn.held:
-            agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
+            agenda.within(Deadline.SPEECH, UNDERRUN_WAIT_S if playout.started else SPEECH_WAIT_S)
 
     # The caller takes the floor
 

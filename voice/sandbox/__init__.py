@@ -7,7 +7,7 @@ A tour in reading order:
 
     stand_ins.py          Sandbox: all four vendors behind one listening socket, and the environment that points at them
     delays.py, faults.py  how slow they are, and how they go wrong when a test asks for it
-    chaos_proxy.py        how the network to them goes wrong, for some connections and not for others
+    chaos_proxy.py        how the network to them goes wrong, for some connections only; chaos_faults, chaos_passage
     doors.py              the HTTP side; served_socket.py the WebSocket side
     openai.py             the transcriber; openai_session, openai_config (refusals), openai_events, openai_hearing
     xai.py                the language model; then xai_checks (what is refused), xai_stream, demo_script (what it says)

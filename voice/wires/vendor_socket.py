@@ -49,6 +49,8 @@ class VendorSocket:
             if error.status_code in _REFUSALS:
                 raise VendorRefused(vendor, detail, account=error.status_code in _ACCOUNT) from error
             raise VendorUnavailable(vendor, detail) from error
+        except ssl.SSLCertVerificationError as error:
+            raise VendorRefused(vendor, f"its certificate is not good: {error}") from error
         except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
             raise VendorUnavailable(vendor, f"cannot connect: {error}") from error
         # Bounds a write to a peer that takes nothing; a reader just waits again, see `receive`.
