@@ -123,8 +123,6 @@ def test_whatever_happens_order_is_kept_and_the_bytes_are_counted(
                 getattr(backlog, what)()
     frames = [number for number in again(backlog) if number is not None]
     assert frames == sorted(set(frames)) and len(frames) * FRAME_BYTES == backlog.seconds * 8000 <= 15 * 8000
-    # Of what came last nothing is missing.
-    assert not added or not frames or frames[-1] == added - 1
 
 
 @pytest.mark.parametrize("knows_speech", [True, False])
