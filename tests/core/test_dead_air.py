@@ -304,6 +304,41 @@ def test_a_caller_whom_nobody_hears_is_asked_to_wait_within_four_seconds_and_aga
     assert story.now <= 5.8 + 4.1
 
 
+@pytest.mark.matrix(4)
+def test_a_caller_who_is_quiet_is_told_too_that_nobody_hears_and_again() -> None:
+    story = Story()
+    story.at(6.0, LOST)
+    assert SpeakKnown(2, FILLER) in story.passes() and story.now <= 6.0 + 4.0
+    story.sounds(9.6, 2, FILLER + " ")
+    while story.conversation.floor == "agent":
+        story.passes()
+    over = story.now
+    assert SpeakKnown(3, FILLER) in story.passes_until(SpeakKnown) and story.now <= over + 4.0
+    story.sounds(story.now + 0.1, 3, FILLER + " ")
+    story.at(story.now + 0.2, TranscriberReady(0, 0.0))
+    while story.conversation.floor == "agent":
+        story.passes()
+    over = story.now
+    assert story.passes()[0] == SpeakKnown(4, "Are you still there?") and story.now >= over + 14
+
+
+@pytest.mark.matrix(31)
+def test_without_transcriber_and_synthesizer_a_call_is_given_up_in_three_seconds() -> None:
+    story = Story()
+    story.at(6.0, LOST)
+    for now in (6.1, 6.8):
+        story.at(now, VendorFailed("synthesizer", "gone"))
+    assert SpeakKnown(2, "Sorry, bye.") in story.passes() and story.now == pytest.approx(6.8 + 2.5)
+
+
+def test_a_synthesizer_that_was_replaced_does_not_end_a_call_that_waits_for_its_transcriber() -> None:
+    story = Story()
+    story.at(6.0, LOST)
+    story.at(6.1, VendorFailed("synthesizer", "gone"))
+    assert SpeakKnown(2, FILLER) in story.passes() and story.now == pytest.approx(9.5)
+    assert not story.conversation.ended
+
+
 def test_the_agent_does_not_speak_on_over_words_that_nobody_has_heard() -> None:
     story = _asked()
     story.writes(5.1, 2, "At nine.")

@@ -8,6 +8,8 @@ from voice.core.events import Action
 class Deadline(Enum):
     TRANSCRIPT = auto()
     """The final transcript of what the caller said."""
+    BOTH = auto()
+    """Transcriber or synthesizer, for a call that has neither."""
     WORDS = auto()
     """Any word of a caller who has stopped the agent."""
     STEADY = auto()

@@ -8,7 +8,7 @@ from voice.core import events as ev
 from voice.core.agenda import Agenda, Deadline
 from voice.core.delivery import GOODBYE_WAIT_S, Delivery
 from voice.core.keypad import Keypad
-from voice.core.listening import Listening
+from voice.core.listening import DEAF_WAIT_S, Listening
 from voice.core.rules import Rules
 from voice.core.transcript import Past, Transcript
 from voice.core.turn import Turn
@@ -18,6 +18,8 @@ WORDS_WAIT_S = 0.9
 """A caller who stopped the agent and then says no word has not meant to."""
 _A_NOISE_MS = 400
 """What is shorter and has brought no word by its end is taken for a noise at once."""
+_BOTH_WAIT_S = 2.5
+"""A call that has neither transcriber nor synthesizer for so long is given up."""
 _MESSAGE_WAIT_S = 90.0
 """A message for a machine has been spoken by then, or never will be."""
 
@@ -141,6 +143,8 @@ class Conversation:
         self._listening.handle(event)
         turn = self._delivery.turn
         match event:
+            case ev.TranscriberLost() | ev.TranscriberReady():
+                self._agenda.drop(Deadline.IDLE)
             case ev.CallerStartedSpeaking() if turn and not turn.is_firm(self._agenda.now):
                 if not turn.playout.started:
                     self._delivery.hold(turn)
@@ -172,6 +176,7 @@ class Conversation:
         if not self._delivery.turn and not self._delivery.suspended:
             self._decide_without_turn()
         self._watch_for_silence()
+        self._watch_for_vendors()
 
     def _decide_in_turn(self, turn: Turn) -> None:
         """The agent has the floor or is about to take it."""
@@ -257,7 +262,13 @@ class Conversation:
         if busy or self.ended:
             self._agenda.drop(Deadline.IDLE)
         else:
-            self._agenda.within(Deadline.IDLE, self.rules.idle_prompt_s)
+            self._agenda.within(Deadline.IDLE, DEAF_WAIT_S if listening.deaf else self.rules.idle_prompt_s)
+
+    def _watch_for_vendors(self) -> None:
+        if self._listening.deaf and self._delivery.voiceless and not self._ending:
+            self._agenda.within(Deadline.BOTH, _BOTH_WAIT_S)
+        else:
+            self._agenda.drop(Deadline.BOTH)
 
     # Trouble and the end
 
@@ -316,6 +327,8 @@ class Conversation:
                 self._idle()
             case Deadline.WARNING:
                 self._warns = True
+            case Deadline.BOTH:
+                self._delivery.failed = "transcriber"
             case Deadline.STEADY:
                 pass  # what to do now is decided after every event
             case Deadline.DURATION:
@@ -331,13 +344,16 @@ class Conversation:
 
     def _wait_for_transcriber(self) -> None:
         """The caller has said something, and the transcriber is not there to tell what."""
-        self._agenda.do(ev.RecordDelay(self.turn, "transcriber", "filler"))
         if (turn := self._delivery.turn) and not turn.confirmed:
             self._delivery.give_up()
         if self.floor == "nobody" and not self._delivery.suspended:
-            # The words so far are not all: what comes with the transcriber takes the floor, they do not.
-            self._delivery.say(self.rules.filler, firm=True)
+            self._say_to_wait()
         self._listening.wait_for_transcriber()
+
+    def _say_to_wait(self) -> None:
+        self._agenda.do(ev.RecordDelay(self.turn, "transcriber", "filler"))
+        # The words so far are not all: what comes with the transcriber takes the floor, they do not.
+        self._delivery.say(self.rules.filler, firm=True)
 
     def _goodbye_late(self) -> None:
         turn = self._delivery.turn
@@ -347,6 +363,9 @@ class Conversation:
             self._end(turn.ending.end)
 
     def _idle(self) -> None:
+        if self._listening.deaf:
+            self._say_to_wait()
+            return
         self._idle_prompts += 1
         if self._idle_prompts > self.rules.idle_prompts:
             self._finish_with(self.rules.goodbye, ev.EndCall("completed", "caller-silent"))

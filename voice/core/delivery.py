@@ -270,7 +270,9 @@ class Delivery:
         if turn.over:
             heard = turn.said if not turn.broken_off else playout.heard_text(agenda.now, turn.said)
             self._record(turn, heard, cut=turn.broken_off)
-            self._replaced = 0
+            if turn.caller:
+                # What is said without an answer may be a clip: that proves nothing.
+                self._replaced = 0
             self.end = turn.ending.end if turn.ending else None
         elif turn.said and playout.over and not turn.spoken and not turn.held:
             agenda.within(Deadline.SPEECH, UNDERRUN_WAIT_S if playout.started else SPEECH_WAIT_S)
@@ -440,6 +442,11 @@ class Delivery:
             self._speak_again(turn, "synthesizer")
         else:
             self._replace_synthesizer()
+
+    @property
+    def voiceless(self) -> bool:
+        """Neither the synthesizer nor the one that took its place has a sound."""
+        return self._replaced > _REPLACEMENTS.index("fallback-voice")
 
     def _replace_synthesizer(self) -> bool:
         """False when there is nothing left to try."""

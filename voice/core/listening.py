@@ -9,8 +9,8 @@ from voice.core.words import is_backchannel, silence_ms
 
 TRANSCRIPT_WAIT_S = 1.8
 """From the end of an utterance: a final transcript comes 0.7 to 1.7 s after it (measured on the live service)."""
-DEAF_WAIT_S = 4.0
-"""Between two fillers while there is no transcriber."""
+DEAF_WAIT_S = 3.5
+"""While there is no transcriber, a caller is not left in silence for longer."""
 REPLAY_PACE = 3.0
 """What a new session hears first, it hears so much faster than real time."""
 COMMIT_WAIT_S = 1.2
