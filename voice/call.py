@@ -42,6 +42,8 @@ from voice.wires.synthesizer import KEEP_ALIVE_S
 _RETRY_PAUSE_S = (0.1, 0.3)
 STREAM_END_WAIT_S = 5.0
 """Told to end or redirect a call, Twilio closes the stream itself within moments; if it does not, we do."""
+KEPT_WITHIN_S = 1.0
+"""So long waits a stream that is handed over until it stands in the records."""
 
 _log = logging.getLogger("voice.call")
 
@@ -387,12 +389,12 @@ class Call:
         with ExitStack() as steps:
             steps.callback(self._summarize, refusal)
             steps.callback(self._disconnect)
-            steps.callback(self._keep_end)
             if self._recorder:
                 steps.callback(self._recorder.close)
             if caller_reader:
                 steps.callback(caller_reader.kill, block=False)
             steps.callback(self._caller.close, 1008 if refusal else 1000, refusal[:100])
+            steps.callback(self._keep_end)
             steps.callback(self._hang_up, caller_reader)
             steps.callback(self._synthesizer.shutdown)
             steps.callback(self._transcriber.shutdown)
@@ -426,6 +428,9 @@ class Call:
         # Without an end of its own it has failed on us: another stream may carry it on.
         end = self._end or ev.EndCall("lost", "error")
         self._books.ended(end, time.monotonic() - self._born, self._services.prices)
+        if end.result == "handed-over":
+            # Twilio comes to another worker as soon as the stream is closed, and that one reads how it was left.
+            self._services.records.flush(KEPT_WITHIN_S)
 
     def _summarize(self, refusal: str) -> None:
         if refusal:
