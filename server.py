@@ -118,7 +118,8 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.register_blueprint(api.blueprint())
     register_api_errors(app)
     app.register_blueprint(health_doors(settings.max_calls, lambda: services.records.is_in_trouble))
-    presence = Presence(services.records, services.owner, settings.max_calls)
+    heartbeat = Heartbeat(services.records, services.owner)
+    presence = Presence(services.records, services.owner, settings.max_calls, lambda: heartbeat.is_watched)
     sessions = Sessions(settings.api_token)
     phone = PhoneDoors(services, after_call, Tokens(sessions.secret, services.records.spend), settings.max_calls)
     # Not the one that the calls' records go through: whoever looks for something must not keep them waiting.
@@ -134,7 +135,7 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
             [recall.sweep, *_chores(settings, services, after_call, spending)],
             recall.hang_up,
         ),
-        Heartbeat(services.records, services.owner),
+        heartbeat,
         presence,
     )
     return app

@@ -1,9 +1,11 @@
-"""What each worker tells the others of its live calls: one row of the database, about once a second while it has any.
+"""What each worker tells the others of its live calls: one row of the database, up to twice a second while it has any
+and anybody watches; else only which calls they are.
 
 The console shows all workers' rows. A row that is not renewed is a dead worker's, and is not shown.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,19 +19,22 @@ from voice.records.records import Records
 BEAT_S = 0.5
 """So often is looked whether there is something new to tell."""
 RENEWED_S = 2.0
-"""A row that says nothing new is written again after so long, while there are calls."""
+"""A row that says nothing new is written again after so long, while there are calls that are watched."""
 IDLE_S = 30.0
-"""The same, without calls: the others are to know that there is a worker."""
+"""The same, unwatched or without calls: the others are to know that there is a worker."""
 _WORDS = 300
 """Characters of what was last said."""
 
 
 class Presence:
-    def __init__(self, records: Records, owner: str, max_calls: int) -> None:
+    def __init__(self, records: Records, owner: str, max_calls: int, is_watched: Callable[[], bool]) -> None:
         """`owner` is this worker's name, unlike any other's."""
         self.owner = owner
         self._records = records
         self._max_calls = max_calls
+        self._is_watched = is_watched
+        # Whether it was going, and its calls.
+        self._told: tuple[bool, frozenset[str]] | None = None
         self._written = ""
         self._written_at = float("-inf")
 
@@ -55,12 +60,16 @@ class Presence:
         # What cannot be written would pile up.
         if self._records.is_in_trouble:
             return
-        state = self.state()
-        text = orjson.dumps(state).decode()
-        if text == self._written and now - self._written_at < (RENEWED_S if state["calls"] else IDLE_S):
+        known = registry.draining.is_set(), frozenset(session.call_sid for session in registry.sessions())
+        has_viewers = bool(known[1]) and self._is_watched()
+        age = now - self._written_at
+        if known == self._told and not has_viewers and age < IDLE_S:
+            return
+        text = orjson.dumps(self.state()).decode()
+        if text == self._written and age < (RENEWED_S if has_viewers else IDLE_S):
             return
         self._records.present(self.owner, text)
-        self._written, self._written_at = text, now
+        self._told, self._written, self._written_at = known, text, now
 
 
 def _call(session: registry.CallSession) -> dict[str, Any]:

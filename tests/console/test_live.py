@@ -14,14 +14,13 @@ import gevent
 import pytest
 import requests
 
-from tests.console.conftest import AGENTS, Site
-from tests.console.visitor import TOKEN, Visitor
-from tests.running import Running, wait_until
+from tests.console.conftest import Site
+from tests.console.visitor import Visitor
+from tests.running import wait_until
 from voice.presence import IDLE_S, Presence
 from voice.records.records import Records
 from voice.sandbox.phone import Phone
-from voice.web.console.live import GONE_S, Live
-from voice.web.console.sessions import Sessions
+from voice.web.console.live import GONE_S, LOOK_S, MOST_VIEWERS, Live, TooManyViewers
 
 
 class Page:
@@ -129,25 +128,53 @@ def test_a_call_is_put_through_from_the_page(site: Site, visitor: Visitor) -> No
 def test_a_worker_that_tells_nothing_any_more_is_not_shown(tmp_path: Path) -> None:
     records, now = Records(f"sqlite:///{tmp_path}/voice.db", timeout_s=10), [100.0]
     records.start()
-    live = Live(Presence(records, "us:1", 10), records, monotonic=lambda: now[0])
+    live = Live(Presence(records, "us:1", 10, lambda: True), records, monotonic=lambda: now[0])
     call = {"call_sid": "CA1", "since": 1.0}
 
     def told(owner: str, calls: list[dict[str, Any]]) -> None:
         records.present(owner, json.dumps({"max_calls": 10, "draining": False, "calls": calls}))
 
+    def watch(seconds: float) -> None:
+        """As a page does that is open."""
+        until = now[0] + seconds
+        while now[0] < until:
+            now[0] = min(now[0] + LOOK_S, until)
+            live.picture()
+
     told("busy:2", [call])
     told("idle:3", [])
     assert [each["call_sid"] for each in live.picture()["calls"]] == ["CA1"] and live.picture()["capacity"] == 30
-    now[0] += GONE_S - 0.1
+    watch(GONE_S - 0.1)
     assert len(live.picture()["calls"]) == 1
     told("busy:2", [call])
     assert len(live.picture()["calls"]) == 1
-    now[0] += GONE_S - 0.1
+    watch(GONE_S - 0.1)
     assert len(live.picture()["calls"]) == 1, "it has been renewed"
-    now[0] += 0.2
+    watch(0.2)
     assert live.picture()["calls"] == [] and live.picture()["workers"] == 2
-    now[0] += 2 * IDLE_S
+    now[0] += IDLE_S
+    assert len(live.picture()["calls"]) == 1, "while nobody looks nobody renews his row"
+    watch(GONE_S + 0.1)
+    assert live.picture()["calls"] == [] and live.picture()["workers"] == 2
+    watch(2 * IDLE_S)
     assert live.picture()["workers"] == 1
+    records.stop(5)
+
+
+def test_only_so_many_may_watch(tmp_path: Path) -> None:
+    records = Records(f"sqlite:///{tmp_path}/voice.db", timeout_s=10)
+    records.start()
+    live = Live(Presence(records, "us:1", 10, lambda: True), records)
+    viewers = [live.follow(time.time() + 60) for _ in range(MOST_VIEWERS)]
+    with pytest.raises(TooManyViewers):
+        live.follow(time.time() + 60)
+    viewers[0].close()
+    viewers[0].close()
+    viewers[0] = live.follow(time.time() + 60)
+    with pytest.raises(TooManyViewers):
+        live.follow(time.time() + 60)
+    for viewer in viewers:
+        viewer.close()
     records.stop(5)
 
 
@@ -155,6 +182,7 @@ VIEWERS = 100
 WATCHED_S = 2.5
 
 
+@pytest.mark.full
 def test_a_hundred_viewers_cost_little_and_harm_no_call(
     site: Site, record_property: Callable[[str, object], None]
 ) -> None:
@@ -195,9 +223,7 @@ def _used(site: Site, phones: list[Phone], words: str) -> float:
 
 
 def _cpu_s(site: Site) -> float:
-    master = site.running.server.pid
-    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in workers]
+    times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in site.workers()]
     return sum(int(ticks) for pair in times for ticks in pair) / os.sysconf("SC_CLK_TCK")
 
 
@@ -214,18 +240,10 @@ def _viewer(site: Site) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def two(tmp_path: Path) -> Iterator[Running]:
-    with Running(tmp_path, workers=2, API_TOKEN=TOKEN, AGENTS_DIR=str(AGENTS), DEFAULT_AGENT="desk") as running:
-        yield running
-
-
-def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(two: Running) -> None:
-    visitor = Visitor(two.server.url)
-    visitor.http.cookies.set("voice_console", Sessions(TOKEN).log_in(TOKEN), domain="127.0.0.1", path="/console")
-    pages = _of_both_workers(visitor)
+def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(site: Site, pages: list[Page]) -> None:
+    first = set(site.workers())
     wait_until(lambda: all(page.state().get("workers") == 2 for page in pages), 15, "both workers know of each other")
-    phone = two.phone()
+    phone = site.running.phone()
     phone.dial()
     phone.wait_until_heard("how can I help you?")
     wait_until(lambda: all(phone.call_sid in page.calls() for page in pages), 15, "the call is on every page")
@@ -238,5 +256,8 @@ def test_a_dead_workers_calls_are_gone_and_a_draining_one_ends_its_pages(two: Ru
 
     wait_until(carried_on, 15, "the call is another worker's, and stands there once")
     phone.hang_up()
+    phone.wait_until_over()
     os.kill(int(left[0].state()["here"].rpartition(":")[2]), signal.SIGTERM)
     wait_until(lambda: all(page.events[-1][1] == "bye" and page.over for page in left), 20, "the pages are told to go")
+    # For the tests behind this one.
+    wait_until(lambda: len(site.workers()) == 2 and not first & set(site.workers()), 20, "two others have begun")

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, exists, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from voice.records.schema import presence
+from voice.records.schema import leases, presence
 
+WATCHER = "watcher "
+"""With a worker's name behind it the name of the lease that it has while somebody looks at the live calls there."""
+_BEHIND_WATCHERS = "watcher!"
 _FORGOTTEN_S = 120.0
 """Twice as long as any worker is silent, and more than the clocks of two machines differ."""
 
@@ -26,3 +29,10 @@ def absent(connection: Connection, owner: str) -> bool:
 
 def presences(connection: Connection) -> list[tuple[str, float, str]]:
     return [(row.owner, row.at, row.state) for row in connection.execute(select(presence))]
+
+
+def is_watched(connection: Connection, now: float) -> bool:
+    """Whether anybody looks at the live calls, at whichever worker."""
+    # By its bounds: for a LIKE SQLite reads all of the table.
+    watchers = leases.c.name.between(WATCHER, _BEHIND_WATCHERS)
+    return bool(connection.execute(select(exists().where(watchers, leases.c.until > now))).scalar_one())

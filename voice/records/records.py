@@ -134,11 +134,25 @@ class Records:
         """The worker is going."""
         self._put("", "its absence", False, presence.absent, owner)
 
+    def watch(self, owner: str, seconds: float) -> None:
+        """Somebody looks at the live calls at that worker, and will do so for some seconds more."""
+        self.lease(presence.WATCHER + owner, owner, seconds)
+
     # Asking
 
     def presences(self) -> list[tuple[str, float, str]]:
         """Owner, time and state of every worker that has told of itself of late."""
         return self.read(presence.presences)
+
+    def glance(self, call_sids: Collection[str]) -> tuple[list[Standing], bool]:
+        """The standings of those calls, and whether anybody watches the live ones: one question, for every worker that
+        has calls asks it once a second."""
+        now = self.clock()
+
+        def work(connection: Connection) -> tuple[list[Standing], bool]:
+            return queries.standings(connection, call_sids, now), presence.is_watched(connection, now)
+
+        return self.read(work)
 
     def call(self, call_sid: str) -> CallRecord | None:
         """The call with its turns and events."""

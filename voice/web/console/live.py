@@ -24,7 +24,12 @@ LOOK_S = 0.5
 BEAT_S = 15.0
 """Below the 55 s after which platforms take a silent connection for dead, and any proxy's minute."""
 GONE_S = 5.0
-"""A worker with calls whose row has not been renewed for so long is dead; one without has less to tell."""
+"""A worker with calls whose row has not been renewed for so long, while they are watched, is dead; one without has less
+to tell."""
+WATCHED_S = 10.0
+"""So long do the others tell of their calls twice a second, after we have said that somebody looks."""
+_SAID_S = 3.0
+"""So often is it said."""
 _DAY_S = 86400.0
 _STATISTICS_S = 10.0
 
@@ -66,6 +71,7 @@ class Live:
         self._picture: dict[str, Any] = {}
         # By worker: the time that its row names, and ours when that was new.
         self._seen: dict[str, tuple[float, float]] = {}
+        self._seen_at = self._said_at = float("-inf")
         self._day = _day(Summary(0, 0, 0.0, 0.0, ()), chart.drawn((), 0.0))
         self._day_at = float("-inf")
         self._waits: list[Waits] = []
@@ -80,6 +86,7 @@ class Live:
         capacity, draining, workers, in_trouble = 0, 0, 0, False
         now = self._monotonic()
         try:
+            self._say_so(now)
             rows = self._rows(now)
             self._count(now)
         except RecordsUnavailable as error:
@@ -110,6 +117,10 @@ class Live:
     def _rows(self, now: float) -> list[tuple[str, dict[str, Any]]]:
         """Of the other workers that are alive."""
         alive, seen = [], {}
+        if now - self._seen_at > GONE_S / 2:
+            # Nobody has looked meanwhile, and so nobody had to renew his row.
+            self._seen = {}
+        self._seen_at = now
         for owner, at, text in self._records.presences():
             before = self._seen.get(owner)
             # Clocks of two machines differ: what counts is that the row changes.
@@ -123,6 +134,12 @@ class Live:
                 alive.append((owner, state))
         self._seen = seen
         return alive
+
+    def _say_so(self, now: float) -> None:
+        """Have the other workers tell of their calls, while anybody looks."""
+        if self._viewers and now - self._said_at >= _SAID_S:
+            self._records.watch(self._presence.owner, WATCHED_S)
+            self._said_at = now
 
     def _count(self, now: float) -> None:
         """What is counted over the last 24 hours; of the waits only what is new."""
