@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-faults test-console test-parts demo run bench evals chaos drills soak replay style types pins lock clean
+.PHONY: help test test-calls test-work test-servers test-faults test-console test-parts demo run bench evals chaos drills console soak replay style types pins lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -58,6 +58,9 @@ chaos: $(READY) ## what goes wrong at the vendors, beside 48 healthy calls; fewe
 
 drills: $(READY) ## fifty live calls through kills, restarts and reloads; a quarter of an hour
 	$(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/drills tests/test_handover.py
+
+console: $(READY) ## what the console costs: ten thousand past calls, a hundred pages that look at the live ones
+	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(CONSOLE)
 
 soak: $(READY) ## fifty calls for half an hour, a fault a minute; another time: make soak MINUTES=60
 	$(BIN)/python -W ignore -m tests.drills --minutes $(or $(MINUTES),30) $(if $(CALLS),--calls $(CALLS))

@@ -19,7 +19,7 @@ from voice.sandbox.demo_script import Answer, ToolCall
 from voice.sandbox.stand_ins import Sandbox
 
 ASKED = "What are your opening hours?"
-SPOKEN = ((ASKED, 3.0), (ASKED, 4.0), ("Goodbye.", 4.0), ("Goodbye.", 5.0), ("Goodbye.", 5.0))
+SPOKEN = ((ASKED, 2.5), (ASKED, 3.5), ("Goodbye.", 3.0), ("Goodbye.", 4.0), ("Goodbye.", 5.0))
 """What the microphone hears, each after so many seconds of silence; more than once, for a machine that is too busy to
 play it without a gap."""
 
@@ -117,13 +117,13 @@ def test_a_live_call_within_a_second_hung_up_from_the_page(
 
 
 @pytest.mark.threat(13)
-@pytest.mark.parametrize("number", range(len(XSS)))
-def test_what_anybody_said_runs_nowhere(desk: Desk, number: int) -> None:
-    strange(desk.records, sid(number), XSS[number])
-    for path in (f"/console/calls/{sid(number)}", "/console/calls"):
+def test_what_anybody_said_runs_nowhere(desk: Desk) -> None:
+    for number, text in enumerate(XSS):
+        strange(desk.records, sid(number), text)
+    for path in ("/console/calls", *(f"/console/calls/{sid(number)}" for number in range(len(XSS)))):
         desk.browser.open(path)
         desk.browser.wait_for("h1")
-        assert desk.browser.run("return document.title") != "cracked"
+        assert desk.browser.run("return document.title") != "cracked", path
         assert desk.browser.errors() == [], "not even refused by the policy: it is text"
 
 

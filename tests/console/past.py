@@ -65,7 +65,7 @@ def _call(number: int, began: float, chance: random.Random) -> dict[str, Any]:
     return {
         "call_sid": sid(number),
         "direction": "inbound",
-        "agent": ("desk", "sales", "night")[number % 3],
+        "agent": ("days", "sales", "night")[number % 3],
         "caller": f"+1555{number:07d}",
         "called": "+15559990000",
         "parameters": {},
