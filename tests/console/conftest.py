@@ -1,9 +1,12 @@
 """One server of two workers with a console, for all tests of it."""
 
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import gevent
 import pytest
 
 from tests.console.visitor import TOKEN, Visitor
@@ -19,6 +22,8 @@ class Site:
     running: Running
     records: Records
     """The server's, from outside of it."""
+    dripping: gevent.Greenlet
+    """How many seconds a log-in was listened to that never comes to its end; while the other tests run."""
 
     @property
     def database(self) -> str:
@@ -52,11 +57,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         running.forget()
         records = Records(f"sqlite:///{folder / 'voice.db'}", timeout_s=10)
         records.start()
-        yield Site(running, records)
+        yield Site(running, records, gevent.spawn(_drip, running.server.url))
         records.stop(5)
         # A machine with too much to do is the watchdog's to tell of, and one worker is killed by a test.
         log = [line for line in running.log.splitlines() if "Traceback" in line or " ERROR " in line]
         assert [line for line in log if " voice.watchdog " not in line and "was sent SIGKILL" not in line] == []
+
+
+def _drip(url: str) -> float:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=0.5) as sock:
+        began = time.monotonic()
+        head = f"POST /console/login HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {url}\r\nContent-Length: 1000\r\n"
+        sock.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode())
+        while time.monotonic() - began < 15:
+            try:
+                sock.sendall(b"a")
+                if not sock.recv(65536):
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        return time.monotonic() - began
 
 
 @pytest.fixture

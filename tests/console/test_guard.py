@@ -90,6 +90,13 @@ class _Earlier:
 
 
 @pytest.mark.threat(12)
+def test_nobody_goes_on_in_a_session_that_was_put_under_him(site: Site, visitor: Visitor) -> None:
+    put, csrf = visitor.cookie(), visitor.csrf()
+    assert visitor.log_in().status_code == 303
+    assert visitor.cookie() != put and visitor.csrf() != csrf
+
+
+@pytest.mark.threat(12)
 def test_ten_tries_a_minute(site: Site) -> None:
     visitor = Visitor(site.url)
     # Either of the two workers may be asked; each counts for itself.

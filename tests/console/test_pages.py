@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -40,12 +41,28 @@ class _Elements(HTMLParser):
         self.text += data
 
 
+def _asked(text: str) -> str:
+    fields = ("number", "words", "agent", "reason", "since", "until", "at", "sid")
+    return urlencode(dict.fromkeys(fields, text), errors="replace")
+
+
+@pytest.mark.threat(13)
+@pytest.mark.parametrize("text", XSS)
+def test_what_stands_in_the_address_is_text_at_the_log_in(site: Site, text: str) -> None:
+    answered = Visitor(site.url).get(f"/console/calls?{_asked(text)}")
+    page = _Elements(answered.text)
+    assert answered.status_code == 401
+    assert [tag for tag, _ in page.tags if tag in ("script", "img", "svg", "b")] == ["script"]
+    assert not [tag for tag, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert [attributes["value"] for _, attributes in page.tags if attributes.get("name") == "then"]
+
+
 @pytest.mark.threat(13)
 @pytest.mark.parametrize("text", XSS)
 def test_what_anybody_said_is_text(site: Site, visitor: Visitor, text: str) -> None:
     call_sid = sid(0xF000 + XSS.index(text))
     strange(site.records, call_sid, text)
-    for path in (f"/console/calls/{call_sid}", "/console/calls", f"/console/calls?words={'x'}&number=%3Cscript%3E"):
+    for path in (f"/console/calls/{call_sid}", "/console/calls", f"/console/calls?{_asked(text)}"):
         answered = visitor.get(path)
         page = _Elements(answered.text)
         assert answered.status_code == 200
@@ -67,7 +84,7 @@ def test_a_callers_formula_is_text_in_a_spreadsheet(site: Site, visitor: Visitor
     answered = visitor.get("/console/calls.csv")
     rows = list(csv.DictReader(io.StringIO(answered.text, newline="")))
     cells = [cell for row in rows for name, cell in row.items() if name not in ("call_sid", "seconds", "cost_usd")]
-    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"))]
     (sums,) = [row for row in rows if row["call_sid"] == sid(0xE000)]
     assert (sums["agent"], sums["caller"], sums["summary"]) == ("'=1+1",) * 3
     assert answered.headers["Content-Disposition"] == 'attachment; filename="calls.csv"'

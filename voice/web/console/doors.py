@@ -1,5 +1,6 @@
 """The console's doors: log-in, the live page, past calls, one call, its downloads, and the buttons."""
 
+import logging
 import math
 import re
 import time
@@ -37,6 +38,7 @@ from voice.web.console.live import Live, TooManyViewers
 from voice.web.console.phone import PhoneDoors
 from voice.web.console.sessions import Sessions, Tries
 from voice.web.shown import peer
+from voice.web.signed import form_in_time
 
 PAGE = 50
 _MOST_EXPORTED = 100_000
@@ -45,6 +47,8 @@ _QUERY = ("number", "agent", "since", "until", "reason", "words")
 _SID = re.compile(r"CA[0-9a-f]{32}")
 _SEND_S = 10.0
 """A page that does not take its events for so long is not there any more."""
+
+_log = logging.getLogger("voice.web")
 
 
 class Console:
@@ -92,13 +96,15 @@ class Console:
     # In and out
 
     def log_in(self) -> ResponseReturnValue:
-        then, address = guard.then(request.form.get("then", "")), peer()
+        form, address = form_in_time(), peer()
+        then = guard.then(form.get("then", ""))
         if not self._tries.are_left(address):
             wrong = "Too many tries. Wait a minute."
             return render_template("console/login.html", then=then, wrong=wrong), 429
-        cookie = self._sessions.log_in(request.form.get("token", ""))
+        cookie = self._sessions.log_in(form.get("token", ""))
         if cookie is None:
             self._tries.failed(address)
+            _log.warning("console: a log-in with a wrong token: %s", address)
             return render_template("console/login.html", then=then, wrong="That is not the token."), 401
         response = make_response(redirect(then, 303))
         guard.keep(response, cookie)

@@ -22,7 +22,8 @@ COLUMNS = (
     "cost_usd",
     "summary",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# The last four are wide: some spreadsheets take them for the others.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def rows(calls: Iterable[CallRecord]) -> Iterator[str]:
