@@ -53,8 +53,14 @@ bench: $(READY) ## the load test: calls per core; another number: make bench CAL
 evals: $(READY) ## simulated callers judge whole conversations; your own agent: make evals AGENT=my_agent.toml
 	$(BIN)/python -m voice evals $(if $(AGENT),--agent $(AGENT))
 
-chaos: $(READY) ## what goes wrong at the vendors, beside 48 healthy calls; fewer: make chaos CALLS=4
-	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos
+# Each whole, whatever became of the one before it; then the page is made of what has passed.
+chaos: $(READY) ## what goes wrong, beside 48 healthy calls, an hour; fewer: make chaos CALLS=4
+	@status=0; \
+	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos || status=1; \
+	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(filter-out tests/chaos tests/conformance,$(FAULTS)) \
+	  tests/test_red_team.py tests/web/test_gate.py || status=1; \
+	$(BIN)/python -W ignore -m pytest -q --hypothesis-profile=chaos tests/conformance || status=1; \
+	$(BIN)/python -m tests.reliability; exit $$status
 
 drills: $(READY) ## fifty live calls through kills, restarts and reloads; a quarter of an hour
 	$(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/drills tests/test_handover.py

@@ -164,6 +164,38 @@ def _seconds_of(line: str) -> float:
     return float(line.split()[0].rsplit(":", 1)[1])
 
 
+_STARVED = r"""
+import os, subprocess, sys, time, gevent
+from voice import logs
+from voice.watchdog import Watchdog
+
+logs.configure("info", "text", [])
+Watchdog().start()
+cpu = max(os.sched_getaffinity(0))
+os.sched_setaffinity(0, {cpu})
+busy = f"import os; os.sched_setaffinity(0, {{{cpu}}})\nwhile True: pass"
+others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(6)]
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+longest, end = 0.0, time.monotonic() + 5
+try:
+    while time.monotonic() < end:
+        began = time.monotonic()
+        gevent.sleep(0.05)
+        longest = max(longest, time.monotonic() - began)
+finally:
+    for other in others:
+        other.kill()
+print(longest)
+"""
+
+
+@pytest.mark.full
+def test_a_hub_that_gets_no_processor_is_not_blocked() -> None:
+    done = script(_STARVED)
+    assert done.returncode == 0 and float(done.stdout) > 0.7, done.stderr
+    assert "has done nothing else" not in done.stderr
+
+
 @pytest.mark.full
 @pytest.mark.matrix(55)
 @pytest.mark.parametrize(("kind", "least_s", "most_s"), [("for good", 4.5, 6.5), ("in C", 7, 9.5)])

@@ -38,18 +38,26 @@ class Earlier:
 
 def recover(records: Records, owner: str, call_sid: str, admission: Admission) -> Earlier:
     """A call whose records cannot be had begins afresh: better without its history than not at all."""
-    return replace(_recovered(records, owner, call_sid, admission), owner=owner)
-
-
-def _recovered(records: Records, owner: str, call_sid: str, admission: Admission) -> Earlier:
     try:
-        earlier = _placed(records, admission.outbound) if admission.outbound else Earlier()
-        return earlier if admission.opening == "greeting" else _taken_over(records, owner, call_sid, admission, earlier)
+        return replace(_recovered(records, owner, call_sid, admission), owner=owner)
     except (RecordsUnavailable, ValueError) as error:
         _log.warning("%s: goes on without what was kept of it: %s", call_sid, error)
         if admission.opening == "greeting":
-            return Earlier()
-        return Earlier(past=Past(_BLIND_TURNS), fence=_BLIND_FENCE)
+            return Earlier(owner=owner)
+        return Earlier(past=Past(_BLIND_TURNS), owner=owner, fence=_BLIND_FENCE)
+
+
+def _recovered(records: Records, owner: str, call_sid: str, admission: Admission) -> Earlier:
+    """Raises RecordsUnavailable, or ValueError for records that make no sense."""
+    earlier = _placed(records, admission.outbound) if admission.outbound else Earlier()
+    if admission.opening == "greeting":
+        return earlier
+    try:
+        return _taken_over(records, owner, call_sid, admission, earlier)
+    except RecordsUnavailable as error:
+        # All calls of a dead worker come at once: one that waited too long among them rather waits once more.
+        _log.info("%s: %s; once more", call_sid, error)
+        return _taken_over(records, owner, call_sid, admission, earlier)
 
 
 def _placed(records: Records, outbound: str) -> Earlier:

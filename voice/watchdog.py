@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -27,9 +28,13 @@ _BACKSTOP_S = 8.0
 _BEAT_S = 0.25
 _LOOK_S = 0.1
 _SHOWN_LINES = 12
+_FAIR_SHARE = 0.2
+"""Of a processor; a hub that would run and gets less is starved by the machine."""
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 _start_thread = monkey.get_original("_thread", "start_new_thread")
 _thread_id = monkey.get_original("_thread", "get_ident")
+_native_id = monkey.get_original("_thread", "get_native_id")
 _sleep = monkey.get_original("time", "sleep")
 
 _log = logging.getLogger("voice.watchdog")
@@ -42,9 +47,11 @@ class Watchdog:
         self._end = end
         self._beats = 0
         self._hub_thread = 0
+        self._stat = Path()
 
     def start(self) -> None:
         self._hub_thread = _thread_id()
+        self._stat = Path(f"/proc/self/task/{_native_id()}/stat")
         supervision.supervise("watchdog", self._beat)
         _start_thread(self._watch, ())
 
@@ -61,15 +68,18 @@ class Watchdog:
     def _watch(self) -> None:
         seen, silent_s, told = -1, 0.0, False
         while True:
-            began = time.monotonic()
+            began, (ran_s, _) = time.monotonic(), self._hub()
             _sleep(_LOOK_S)
             if self._beats != seen:
                 if told:
                     _log.warning("this worker goes on, after %.1f s", silent_s)
                 seen, silent_s, told = self._beats, 0.0, False
                 continue
-            # A process that was stopped, and a machine that slept, did not block.
-            silent_s += min(time.monotonic() - began, 2 * _LOOK_S)
+            now_s, ready = self._hub()
+            passed_s = min(time.monotonic() - began, 2 * _LOOK_S)
+            # A process that was stopped, and a machine that slept, did not block; nor does who gets no processor.
+            if not ready or now_s - ran_s >= _FAIR_SHARE * passed_s:
+                silent_s += passed_s
             if silent_s >= ALARM_S and not told:
                 told = True
                 _log.error("%s", self._told(silent_s))
@@ -78,6 +88,15 @@ class Watchdog:
                 logs.flush()
                 self._end()
                 return
+
+    def _hub(self) -> tuple[float, bool]:
+        """Processor seconds of the hub's thread, and whether it runs or would if it could; (0, False) where there is
+        no Linux to tell (proc_pid_stat(5): state, utime, stime)."""
+        try:
+            fields = self._stat.read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, fields[0] == "R"
+        except (OSError, IndexError, ValueError):
+            return 0.0, False
 
     def _told(self, silent_s: float) -> str:
         frame = sys._current_frames().get(self._hub_thread)

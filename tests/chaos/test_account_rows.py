@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.harness import APOLOGY, SILENCE_MS, Chaos, Row, Victim
+from tests.working import Working
 from voice.sandbox import faults
 from voice.sandbox.chaos_faults import Cut
 
@@ -88,3 +89,16 @@ def test_an_account_that_the_synthesizer_refuses(row: Row) -> None:
     assert words_s <= 3
     _next_callers_are_told_at_once(row)
     _one_alarm(row)
+
+
+@pytest.mark.matrix(6)
+def test_nobody_is_called_to_hear_an_apology(tmp_path: Path) -> None:
+    with Working(tmp_path, OUTBOUND_PREFIXES="+1") as working:
+        working.running.sandbox.openai.api_key = "another-key"
+        phone = working.running.phone()
+        phone.dial()
+        phone.wait_until_over(timeout=20)
+        refused = working.api("POST", "/api/calls", {"to": "+15557650001"})
+        assert (refused.status_code, refused.json()["error"]) == (503, "vendor_refuses")
+        assert "transcriber" in refused.json()["message"]
+        assert [path for _, path, _ in working.running.sandbox.twilio.requests if path.endswith("/Calls.json")] == []

@@ -115,7 +115,6 @@ def test_a_bad_word_of_the_transcriber(payload: Any, expect: Check) -> None:
     expect(payload)
 
 
-@pytest.mark.xfail(strict=True, reason="only the transcriber tells the end of speech, with models that detect it")
 def test_speech_whose_end_is_never_told_is_answered_all_the_same() -> None:
     events, _ = heard([READY + _all(payloads("openai_ws")["speech_started without speech_stopped"])], SERVER_VAD)
     story = Story()

@@ -1,8 +1,12 @@
 """`python -m tests.reliability`: docs/reliability.md, of the rows and of what the tests told when they last passed."""
 
+import os
+import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.reliability import soaked
 from tests.reliability.results import Result, kept
 from tests.reliability.rows import TESTS, Row, rows
 
@@ -15,10 +19,19 @@ def main() -> None:
     head = PAGE.read_text().partition(_MARK)[0]
     results = list(kept())
     body = "\n".join(line for kind, found in rows().items() for line in _section(kind, found, results))
-    PAGE.write_text(f"{head}{_MARK}\n\n{body}")
+    soak = "".join(line + "\n" for line in soaked.section())
+    PAGE.write_text(f"{head}{_MARK}\n\n{_where()}\n\n{body}\n{soak}")
     shown = sum(1 for kind, found in rows().items() for row in found if _of(results, kind, row))
     total = sum(len(found) for found in rows().values())
     print(f"{PAGE.relative_to(Path.cwd())}: {shown} of {total} rows by {len(results)} tests that passed")
+
+
+def _where() -> str:
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    return (
+        f"Made on {day}, on {os.cpu_count()} cores ({platform.system()}, Python {platform.python_version()}): server, "
+        "callers and stand-ins share them."
+    )
 
 
 def _section(kind: str, found: list[Row], results: list[Result]) -> Iterator[str]:

@@ -59,7 +59,9 @@ class Listening:
                 self._word_at = self._agenda.now
                 self._wait_for_silence()
             case ev.TranscriptFinished():
-                self._utterances.finished(event.item, event.text)
+                if self._utterances.finished(event.item, event.text):
+                    # Only what is over has a transcript: the word of its end was lost.
+                    self._stop(0)
             case ev.TranscriptFailed():
                 self._utterances.failed(event.item)
             case ev.DigitPressed():

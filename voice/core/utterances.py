@@ -11,6 +11,8 @@ class _Utterance:
     stale: bool = False
     """`partial` is what an earlier session understood; it stands until the present one says something."""
     final: str | None = None
+    started: bool = False
+    """The speech detector has told its beginning, and its end."""
     stopped: bool = False
 
 
@@ -28,7 +30,7 @@ class Utterances:
 
     def started(self) -> None:
         if not self._open or self._open[-1].stopped:
-            self._open.append(_Utterance())
+            self._open.append(_Utterance(started=True))
 
     def stopped(self) -> None:
         # All of them: keys pressed, or words that nobody heard, may stand behind the one that has just ended.
@@ -45,10 +47,14 @@ class Utterances:
             utterance.partial = text if utterance.stale else utterance.partial + text
             utterance.stale = False
 
-    def finished(self, item: str, text: str) -> None:
-        if utterance := self._named(item) or self._missed(item):
-            utterance.final = text.strip()
-            utterance.stopped = True
+    def finished(self, item: str, text: str) -> bool:
+        """Whether it is the transcript of the utterance that was taken to go on still."""
+        utterance = self._named(item) or self._missed(item)
+        if utterance is None:
+            return False
+        went_on = not utterance.stopped and utterance.started
+        utterance.final, utterance.stopped = text.strip(), True
+        return went_on
 
     def failed(self, item: str) -> None:
         """No transcript will come: what was understood so far is all. Without a name it is the oldest that has none."""

@@ -81,6 +81,9 @@ class Api:
             _refuse(403, "number_not_allowed", f"{to} may not be called: see OUTBOUND_PREFIXES")
         if self._spending.exhausted:
             _refuse(429, "budget_exhausted", "the calls of the last 24 hours have used up COST_PER_DAY")
+        if not self._services.breaker.admits():
+            refusing = ", ".join(self._services.breaker.refusing)
+            _refuse(503, "vendor_refuses", f"who answers would hear an apology: our account is refused by {refusing}")
         placed = Outbound(secrets.token_hex(16), to, agent.name, parameters)
         records = self._services.records
         # Before Twilio knows of it: whoever answers at once must find it.

@@ -104,7 +104,8 @@ class TwilioDoors:
         if not self._gate.let_in(call_sid, caller, bool(outbound)):
             return _answer(twiml.hang_up() if outbound else twiml.apology(BUSY))
         agent = self._agent(outbound)
-        if not self._services.breaker.admits():
+        # One that we have placed was asked about then.
+        if not outbound and not self._services.breaker.admits():
             _log.warning("%s: refused, the %s refuses us", shown(call_sid), ", ".join(self._services.breaker.refusing))
             return _answer(farewell.to_human(self._services.public_url, agent))
         what = "%s: answered by %s, called from %s, agent %s" if outbound else "%s: from %s to %s, agent %s"
