@@ -58,7 +58,7 @@ chaos: $(READY) ## what goes wrong, beside 48 healthy calls, an hour; fewer: mak
 	@status=0; \
 	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos || status=1; \
 	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(filter-out tests/chaos tests/conformance,$(FAULTS)) \
-	  tests/test_red_team.py tests/web/test_gate.py || status=1; \
+	  tests/test_red_team.py tests/web/test_gate.py tests/console || status=1; \
 	$(BIN)/python -W ignore -m pytest -q --hypothesis-profile=chaos tests/conformance || status=1; \
 	$(BIN)/python -m tests.reliability; exit $$status
 
