@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-faults test-parts demo run bench evals chaos drills soak replay style types pins lock clean
+.PHONY: help test test-calls test-work test-servers test-faults test-console test-parts demo run bench evals chaos drills console soak replay style types pins lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,13 +14,14 @@ help: ## this list
 # Processes side by side: whole calls take their real time and little of a processor.
 WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
+CONSOLE := tests/console tests/browser
 SERVERS := tests/test_other_servers.py tests/test_handover.py tests/drills tests/web
 FAULTS := tests/chaos tests/conformance tests/test_resources.py tests/test_threats.py tests/test_recall.py \
 	tests/test_lost_calls.py tests/test_call_faults.py tests/test_spending.py
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory --jobs=5 test-calls test-work test-servers test-faults test-parts
+	@$(MAKE) --no-print-directory --jobs=6 test-calls test-work test-servers test-faults test-console test-parts
 
 test-calls: $(READY)
 	$(BIN)/python -m pytest -q $(WHOLE)
@@ -34,8 +35,11 @@ test-servers: $(READY)
 test-faults: $(READY)
 	$(BIN)/python -m pytest -q $(FAULTS)
 
+test-console: $(READY)
+	$(BIN)/python -m pytest -q $(CONSOLE)
+
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(FAULTS))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(FAULTS) $(CONSOLE))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo
@@ -54,12 +58,15 @@ chaos: $(READY) ## what goes wrong, beside 48 healthy calls, an hour; fewer: mak
 	@status=0; \
 	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos || status=1; \
 	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(filter-out tests/chaos tests/conformance,$(FAULTS)) \
-	  tests/test_red_team.py tests/web/test_gate.py || status=1; \
+	  tests/test_red_team.py tests/web/test_gate.py tests/console || status=1; \
 	$(BIN)/python -W ignore -m pytest -q --hypothesis-profile=chaos tests/conformance || status=1; \
 	$(BIN)/python -m tests.reliability; exit $$status
 
 drills: $(READY) ## fifty live calls through kills, restarts and reloads; a quarter of an hour
 	$(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/drills tests/test_handover.py
+
+console: $(READY) ## what the console costs: ten thousand past calls, a hundred pages that look at the live ones
+	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(CONSOLE)
 
 soak: $(READY) ## fifty calls for half an hour, a fault a minute; another time: make soak MINUTES=60
 	$(BIN)/python -W ignore -m tests.drills --minutes $(or $(MINUTES),30) $(if $(CALLS),--calls $(CALLS))

@@ -28,13 +28,19 @@ from voice.after_call import AfterCall
 from voice.breaker import Breaker
 from voice.heartbeat import Heartbeat
 from voice.monitor import Monitor
+from voice.presence import Presence
 from voice.recall import Recall
+from voice.recorder import Recordings
 from voice.records.outbox import Outbox
 from voice.records.records import Records
 from voice.records.retention import Retention
 from voice.services import Services
 from voice.spending import Spending, unpriced
 from voice.web.api import Api, register_api_errors
+from voice.web.console.doors import Console
+from voice.web.console.live import Live
+from voice.web.console.phone import PhoneDoors
+from voice.web.console.sessions import Sessions
 from voice.web.gate import Gate
 from voice.web.health import health_doors
 from voice.web.outbound_limits import OutboundLimits
@@ -58,8 +64,11 @@ _log = logging.getLogger("voice")
 class Background:
     """What runs besides the requests: started by whoever serves the application, in the process that serves it."""
 
-    def __init__(self, records: Records, outbox: Outbox, monitor: Monitor, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, records: Records, outbox: Outbox, monitor: Monitor, heartbeat: Heartbeat, presence: Presence
+    ) -> None:
         self._records = records
+        self._presence = presence
         self._outbox = outbox
         self._monitor = monitor
         self._heartbeat = heartbeat
@@ -69,6 +78,7 @@ class Background:
         self._outbox.start()
         self._monitor.start()
         self._heartbeat.start()
+        self._presence.start()
         gevent.spawn(self._settle).name = "settle"
 
     def _settle(self) -> None:
@@ -80,6 +90,7 @@ class Background:
     def stop(self) -> None:
         """Write down what waits; what is not delivered is delivered by the next one."""
         self._outbox.stop()
+        self._presence.stop()
         self._records.stop(_LAST_WORDS_S)
 
 
@@ -107,28 +118,40 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.register_blueprint(api.blueprint())
     register_api_errors(app)
     app.register_blueprint(health_doors(settings.max_calls, lambda: services.records.is_in_trouble))
+    heartbeat = Heartbeat(services.records, services.owner)
+    presence = Presence(services.records, services.owner, settings.max_calls, lambda: heartbeat.is_watched)
+    sessions = Sessions(settings.api_token)
+    phone = PhoneDoors(services, after_call, Tokens(sessions.secret, services.records.spend), settings.max_calls)
+    # Not the one that the calls' records go through: whoever looks for something must not keep them waiting.
+    looking = Records(settings.database_url)
+    console = Console(services, looking, api, Live(presence, looking), sessions)
+    app.register_blueprint(console.blueprint(phone))
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),
         Monitor(
             settings.idle_timeout_s,
             settings.monitor_interval_s,
-            [recall.sweep, *_chores(settings, services.records, after_call, spending)],
+            [recall.sweep, *_chores(settings, services, after_call, spending)],
             recall.hang_up,
         ),
-        Heartbeat(services.records, services.owner),
+        heartbeat,
+        presence,
     )
     return app
 
 
 def _chores(
-    settings: Settings, records: Records, after_call: AfterCall, spending: Spending
+    settings: Settings, services: Services, after_call: AfterCall, spending: Spending
 ) -> list[Callable[[], None]]:
-    chores = [after_call.sweep]
+    chores = [after_call.sweep, services.recordings.sweep]
     if settings.cost_per_call or settings.cost_per_day:
         chores.append(spending.look)
     if settings.retention_days:
-        chores.append(Retention(records, settings.call_log_dir, settings.retention_days).apply)
+        retention = Retention(
+            services.records, settings.call_log_dir, settings.retention_days, services.recordings.delete_older
+        )
+        chores.append(retention.apply)
     return chores
 
 
@@ -183,6 +206,7 @@ def _services(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -
         public_url=settings.public_url,
         owner=f"{socket.gethostname()}:{os.getpid()}",
         call_log_dir=settings.call_log_dir,
+        recordings=Recordings(settings.recordings_dir),
         new_transcriber=new_transcriber,
         new_synthesizer=new_synthesizer,
     )

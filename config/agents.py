@@ -66,6 +66,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """Both sides of every call of the agent are kept as sound."""
+
+    keep_days: int
+    """1..3650"""
+
+
+@dataclass(frozen=True)
 class Phrases:
     """What the agent says of itself, without the language model."""
 
@@ -124,6 +132,8 @@ class Agent:
     """By the name of the tool."""
     outbound: Outbound = Outbound()
     after_call: AfterCall = AfterCall()
+    recording: Recording | None = None
+    """None: no sound is kept."""
 
 
 def load_agents(directory: Path, environ: Mapping[str, str]) -> dict[str, Agent]:
@@ -226,6 +236,7 @@ def _agent(path: Path, file: Table, environ: Mapping[str, str]) -> Agent:
         webhooks=read_webhooks(file.table("webhooks"), environ),
         outbound=Outbound(_with_variables(outbound, "voicemail", variables) if outbound.has("voicemail") else None),
         after_call=read_after_call(file.table("after_call"), environ),
+        recording=Recording(file.table("recording").whole("keep_days", 30, 1, 3650)) if file.has("recording") else None,
     )
     file.refuse_unknown()
     return agent

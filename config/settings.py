@@ -97,6 +97,8 @@ class Settings:
     agents_dir: Path
     call_log_dir: Path
     """Where each call leaves one file of JSON lines."""
+    recordings_dir: Path
+    """Where both sides of calls are kept as sound, if their agent says so."""
     clips_dir: Path
     """Where words that are the same in many calls are kept as sound."""
     database_url: str = field(repr=False)
@@ -149,6 +151,7 @@ class Settings:
             default_agent=env.agent_name("DEFAULT_AGENT", "receptionist"),
             agents_dir=env.path("AGENTS_DIR", AGENTS_DIR),
             call_log_dir=env.path("CALL_LOG_DIR", Path("calls")),
+            recordings_dir=env.path("RECORDINGS_DIR", Path("recordings")),
             clips_dir=env.path("CLIPS_DIR", Path("clips")),
             database_url=env.database_url(),
         )

@@ -45,6 +45,7 @@ class Running:
             "DEFAULT_AGENT": "plain",
             "CALL_LOG_DIR": str(self.calls_dir),
             "CLIPS_DIR": str(folder / "clips"),
+            "RECORDINGS_DIR": str(folder / "recordings"),
             "DATABASE_URL": f"sqlite:///{folder / 'voice.db'}",
             **environment,
         }

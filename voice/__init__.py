@@ -25,6 +25,8 @@ What the conversation is made of, all of it pure
     core/endpointing.py     when the caller starts and stops speaking; core/line_noise.py, core/voicing.py
     core/audio.py           mu-law
     core/call_log.py        a call as JSON lines, and its replay
+    core/story.py           what became of a call: core/turn_story.py, core/stages.py, core/verdict.py; core/notes.py
+                            what is kept for it, core/story_log.py the same of a log
     core/own_tools.py       the tools that the conversation performs itself; core/keypad.py keys; core/firm.py
 
 The peers, one file each
@@ -46,6 +48,7 @@ The process
     web/twilio.py           Twilio's doors; web/signed.py and web/tokens.py who may come in, web/shown.py
     web/api.py              the REST API; web/health.py
     registry.py             the live calls, and the text that SIGUSR2 prints
+    presence.py             what each worker tells the others of its live calls (core/pulse.py how each is doing)
     monitor.py              the periodic greenlet; drain.py a worker that goes hands its calls over
     master.py               gunicorn's master: a reload changes nothing unless new workers can take over
     recall.py               calls that Twilio holds without a stream; heartbeat.py what workers know of each other

@@ -9,6 +9,7 @@ from config.prices import Prices
 from voice.call_log import CallLog
 from voice.core import events as ev
 from voice.core.conversation import Conversation
+from voice.core.notes import Notes
 from voice.core.transcript import Past
 from voice.records.entries import CallEnded, CallStarted, Turn
 from voice.records.records import Records
@@ -32,12 +33,11 @@ class Bookkeeping:
         self._log = log
         self._earlier = earlier
         self._models = models
+        self._notes = Notes()
         self.meter = earlier.meter
         # The model that was asked for each turn, and the tokens of a turn that may yet be thrown away.
         self._asked: dict[int, str] = {}
         self._tokens: dict[int, int] = {}
-        # Name and beginning of each, by the model's id of the call.
-        self._running_tools: dict[str, tuple[str, float]] = {}
         records.call_started(
             CallStarted(
                 session.call_sid,
@@ -52,16 +52,17 @@ class Bookkeeping:
             ),
             earlier.fence,
         )
+        if earlier.fence:
+            self._note("resumed", {"turn": earlier.past.turns})
 
     def happened(self, event: ev.Event, actions: Sequence[ev.Action], now: float) -> None:
         """One event and what followed from it, `now` seconds after the stream's start."""
         self._log.write(event, actions, now)
+        self._session.pulse.happened(event, actions)
         if isinstance(event, ev.TokensUsed):
             self._count(event)
-        elif isinstance(event, ev.ToolFinished):
-            self._keep_result(event, now)
-        elif isinstance(event, ev.VendorFailed):
-            self._note("vendor-failed", {"vendor": event.vendor, "detail": event.detail, "turn": event.turn})
+        for note in self._notes.of(event, actions, now):
+            self._note(note.kind, note.detail)
         for action in actions:
             self._keep(action, now)
 
@@ -92,6 +93,8 @@ class Bookkeeping:
         used = self._used(seconds)
         costs = cost(used, prices)
         usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
+        if end.result in ("lost", "handed-over", "transferred"):
+            self._note("stream-ended", {"turn": self._session.conversation.turn, "reason": end.reason})
         # A clock that was set back meanwhile must not have a call end before it began.
         ended_at = max(time.time(), self._session.started_at + seconds)
         # How a call ends that another stream has taken over, that one tells.
@@ -103,26 +106,13 @@ class Bookkeeping:
         match action:
             case ev.RecordTurn():
                 self._keep_turn(action, now)
-            case ev.RecordDelay():
-                self._note("late", {"turn": action.turn, "stage": action.stage, "remedy": action.remedy})
             case ev.RecordWaste():
                 self.meter.add_waste(self._tokens.pop(action.turn, 0), action.characters)
-                self._note("thrown-away", {"turn": action.turn, "characters": action.characters})
-            case ev.RunTool():
-                # Without the arguments: they hold what the caller said, and the checkpoint has them.
-                self._note("tool-called", {"turn": action.turn, "tool": action.name})
-                self._running_tools[action.call_id] = action.name, now
-
-    def _keep_result(self, event: ev.ToolFinished, now: float) -> None:
-        """Without the words of it, as of its arguments."""
-        tool, began = self._running_tools.pop(event.call_id, ("", now))
-        outcome = "failed" if '"error": ' in event.result else "done"
-        seconds = round(now - began, 3)
-        self._note("tool-finished", {"turn": event.turn, "tool": tool, "outcome": outcome, "seconds": seconds})
 
     def _keep_turn(self, action: ev.RecordTurn, now: float) -> None:
         began = time.time() - now
-        times = {stage: None if at is None else round(began + at, 3) for stage, at in asdict(action.times).items()}
+        reached = {**asdict(action.times), "asked": self._notes.asked(action.turn)}
+        times = {stage: None if at is None else round(began + at, 3) for stage, at in reached.items()}
         turn = Turn(action.turn, action.caller, action.agent, action.cut, times, time.time())
         self._records.turn_finished(self._session.call_sid, turn, self._checkpoint(now), self._earlier.fence)
         self._tokens.pop(action.turn, None)

@@ -28,10 +28,11 @@ from voice.core.sentences import split
 from voice.core.variables import fill
 from voice.errors import CallerStreamError, CallRefused, VendorError
 from voice.readers import AnySynthesizer, Ear, read_caller, read_synthesizer, read_transcriber
+from voice.recorder import Recorder
 from voice.recovery import Earlier, recover
 from voice.reply import Replies
 from voice.sensitive import SensitiveDigits
-from voice.services import Admission, Name, Services
+from voice.services import Admission, Line, Name, Services
 from voice.tools import Outcome, Toolbox
 from voice.wires.caller import Caller, Started, StreamClosed
 from voice.wires.language_model import Request
@@ -41,15 +42,21 @@ from voice.wires.synthesizer import KEEP_ALIVE_S
 _RETRY_PAUSE_S = (0.1, 0.3)
 STREAM_END_WAIT_S = 5.0
 """Told to end or redirect a call, Twilio closes the stream itself within moments; if it does not, we do."""
+KEPT_WITHIN_S = 1.0
+"""So long waits a stream that is handed over until it stands in the records."""
 
 _log = logging.getLogger("voice.call")
 
 
 class Call:
-    def __init__(self, caller: Caller, connection: registry.Connection, services: Services) -> None:
+    def __init__(
+        self, caller: Caller, connection: registry.Connection, services: Services, line: Line | None = None
+    ) -> None:
+        """`line` is what ends the call, Twilio's REST API unless it is something else."""
         self._caller = caller
         self._connection = connection
         self._services = services
+        self._line = line or services.telephone
         self._name = Name(connection.client_id)
         self._born = time.monotonic()
         # Events of a synthesizer stand beside it: when another has taken its place by then, they are no news.
@@ -67,6 +74,7 @@ class Call:
         self._conversation: Conversation | None = None
         self._toolbox: Toolbox | None = None
         self._books: Bookkeeping | None = None
+        self._recorder: Recorder | None = None
         # How the call ended, once it has.
         self._end: ev.EndCall | None = None
         self._transcriber = services.new_transcriber(self._name)
@@ -158,11 +166,13 @@ class Call:
         services = self._services
         log = CallLog(services.call_log_dir, _head(session), session.conversation.rules, earlier.past)
         models = Models(services.transcription_model, services.speech_model)
+        if session.agent.recording:
+            self._recorder = services.recordings.of(session.call_sid, session.agent.recording.keep_days)
         books = self._books = Bookkeeping(session, services.records, log, earlier, models)
         self._connection.cost = lambda: books.cost_by_now(time.monotonic() - self._born, services.prices)
 
         def send_sms(to: str, text: str) -> None:
-            services.telephone.send_sms(session.called_number, to, text)
+            self._line.send_sms(session.called_number, to, text)
             books.meter.add_sms()
 
         self._toolbox = Toolbox(
@@ -215,7 +225,8 @@ class Call:
     def _converse(self, conversation: Conversation) -> None:
         if not self._transcriber.detects_speech:
             self._endpointing = Endpointing(self._agent.turn_taking.silence_ms)
-        ear = Ear(self._transcriber, self._endpointing, self._report)
+        recorder = self._recorder
+        ear = Ear(self._transcriber, self._endpointing, self._report, recorder.hear if recorder else None)
         self._spawn("caller-reader", read_caller, self._caller, ear, self._sensitive, self._report_caller)
         start = time.monotonic()
         self._report(ev.StreamStarted())
@@ -228,6 +239,8 @@ class Call:
             actions = conversation.handle(event, now)
             if self._books:
                 self._books.happened(event, actions, now)
+            if recorder:
+                recorder.happened(event, actions, now)
             self._note(event)
             for action in actions:
                 self._perform(action, conversation)
@@ -376,10 +389,12 @@ class Call:
         with ExitStack() as steps:
             steps.callback(self._summarize, refusal)
             steps.callback(self._disconnect)
-            steps.callback(self._keep_end)
+            if self._recorder:
+                steps.callback(self._recorder.close)
             if caller_reader:
                 steps.callback(caller_reader.kill, block=False)
             steps.callback(self._caller.close, 1008 if refusal else 1000, refusal[:100])
+            steps.callback(self._keep_end)
             steps.callback(self._hang_up, caller_reader)
             steps.callback(self._synthesizer.shutdown)
             steps.callback(self._transcriber.shutdown)
@@ -394,7 +409,7 @@ class Call:
         if end is None:
             return
         try:
-            told = farewell.part(self._services.telephone, self._services.public_url, str(self._name), self._agent, end)
+            told = farewell.part(self._line, self._services.public_url, str(self._name), self._agent, end)
             # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
             if told and caller_reader:
                 caller_reader.join(timeout=STREAM_END_WAIT_S)
@@ -413,6 +428,9 @@ class Call:
         # Without an end of its own it has failed on us: another stream may carry it on.
         end = self._end or ev.EndCall("lost", "error")
         self._books.ended(end, time.monotonic() - self._born, self._services.prices)
+        if end.result == "handed-over":
+            # Twilio comes to another worker as soon as the stream is closed, and that one reads how it was left.
+            self._services.records.flush(KEPT_WITHIN_S)
 
     def _summarize(self, refusal: str) -> None:
         if refusal:

@@ -5,8 +5,8 @@ import logging
 from config.agents import Agent
 from config.tools import Target
 from voice.core.events import EndCall
+from voice.services import Line
 from voice.wires import twiml
-from voice.wires.telephone import Telephone
 
 _BY_THEMSELVES = frozenset(("caller-hung-up", "stream-lost", "superseded"))
 
@@ -22,7 +22,7 @@ def what(end: EndCall) -> str:
     return f"putting the caller through to {end.transfer_to}" if end.transfer_to else "hanging up"
 
 
-def part(telephone: Telephone, public_url: str, call_sid: str, agent: Agent, end: EndCall) -> bool:
+def part(telephone: Line, public_url: str, call_sid: str, agent: Agent, end: EndCall) -> bool:
     """Tell Twilio what becomes of the call; False when there is nothing to tell. Raises VendorError, or Gone.
 
     By REST and before the stream is closed: Twilio takes the end of a stream for a reason to resume the call.

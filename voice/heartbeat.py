@@ -27,6 +27,8 @@ class Heartbeat:
         self._records = records
         self._owner = owner
         self._next_beat = 0.0
+        self.is_watched = False
+        """Whether anybody looked at the live calls, at whichever worker, when this one had any last."""
         # Streams that were there at the last look: what the records say of them has been written.
         self._seen: set[str] = set()
 
@@ -50,13 +52,16 @@ class Heartbeat:
             self._next_beat = now + BEAT_S
 
     def look(self) -> None:
-        """End the calls that are over for the records, or on another stream. Raises RecordsUnavailable."""
+        """End the calls that are over for the records, or on another stream; learn whether the live ones are watched.
+
+        Raises RecordsUnavailable.
+        """
         live = {s.connection.stream_name: s for s in registry.sessions() if s.connection.stream_name}
         known = self._seen & live.keys()
         self._seen = set(live)
-        if not known:
+        if not registry.sessions():
             return
-        standings = self._records.standings([live[name].call_sid for name in known])
+        standings, self.is_watched = self._records.glance([live[name].call_sid for name in known])
         of_call = {standing.call_sid: standing for standing in standings}
         for name in known:
             if standing := of_call.get(live[name].call_sid):

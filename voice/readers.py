@@ -41,13 +41,22 @@ _log = logging.getLogger("voice.call")
 class Ear:
     """Where the caller's audio goes: to the transcriber, and to our own endpointing if the transcriber has none."""
 
-    def __init__(self, transcriber: Transcriber, endpointing: Endpointing | None, report: Report) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        endpointing: Endpointing | None,
+        report: Report,
+        record: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._transcriber = transcriber
         self._endpointing = endpointing
         self._report = report
+        self._record = record
 
     def hear(self, mulaw: bytes) -> None:
         """One frame; 50 times a second for each call: nothing here may be wasted."""
+        if self._record:
+            self._record(mulaw)
         change = self._endpointing.feed(mulaw) if self._endpointing else None
         self._transcriber.send_audio(mulaw)
         if change is Speech.STARTED:

@@ -16,6 +16,7 @@ from typing import Any
 import gevent
 
 from voice.core.conversation import Conversation
+from voice.core.pulse import Pulse
 from voice.errors import CallRefused
 
 
@@ -76,6 +77,7 @@ class CallSession:
     """Or `outbound`: placed by us."""
     started_at: float = field(default_factory=time.time)
     """Seconds since the epoch."""
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 client_connections: dict[str, Connection] = {}

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from config.agents import Agent
 from config.prices import Prices
 from voice.breaker import Breaker
+from voice.recorder import Recordings
 from voice.records.records import Records
 from voice.wires.clips import Clips
 from voice.wires.language_model import LanguageModel
@@ -30,6 +31,21 @@ class Name:
         return self.text
 
 
+class Line(Protocol):
+    """What is asked of the telephone in a call, besides its stream: of Twilio's REST API, or of what there is instead.
+
+    As `Telephone` does it; all raise VendorError.
+    """
+
+    def hang_up(self, call_sid: str) -> None: ...
+
+    def apologize(self, call_sid: str, text: str) -> None: ...
+
+    def follow(self, call_sid: str, document: str) -> bool: ...
+
+    def send_sms(self, from_: str, to: str, text: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Services:
     agents: Mapping[str, Agent]
@@ -50,6 +66,7 @@ class Services:
     owner: str
     """This worker, in the records."""
     call_log_dir: Path
+    recordings: Recordings
     new_transcriber: Callable[[object], Transcriber]
     """Takes the name that stands in the log."""
     new_synthesizer: Callable[[Agent, str], Synthesizer]

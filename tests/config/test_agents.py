@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from config.agents import DEFAULT_APOLOGY, Agent, Limits, Phrases, TurnTaking, VoiceSettings, agent_for, load_agents
+from config.agents import (
+    DEFAULT_APOLOGY,
+    Agent,
+    Limits,
+    Phrases,
+    Recording,
+    TurnTaking,
+    VoiceSettings,
+    agent_for,
+    load_agents,
+)
 from config.faults import ConfigError
 from config.settings import AGENTS_DIR
 from config.start import load
@@ -72,6 +82,7 @@ def test_the_receptionists_file_has_every_key_that_there_is() -> None:
         WebhookTool: file["webhooks"]["book_appointment"],
         Outbound: file["outbound"],
         AfterCall: file["after_call"],
+        Recording: file["recording"],
     }
     assert {field.name for field in fields(Agent)} - {"name"} == file.keys()
     for kind, table in tables.items():
@@ -133,6 +144,8 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         time_warning = "One minute."
         [pronunciations]
         "Dr." = "Doctor"
+        [recording]
+        keep_days = 7
         """,
     )
     assert desk == Agent(
@@ -154,6 +167,7 @@ def test_every_key_reaches_the_agent(tmp_path: Path) -> None:
         phrases=Phrases("Bye.", "Hold on.", "Pardon?", "Hello?", "One minute."),
         fallback_voice="def456",
         pronunciations={"Dr.": "Doctor"},
+        recording=Recording(7),
     )
 
 

@@ -75,6 +75,7 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "AGENTS_DIR": "elsewhere/agents",
         "CALL_LOG_DIR": "/var/lib/voice",
         "CLIPS_DIR": "/var/lib/clips",
+        "RECORDINGS_DIR": "/var/lib/recordings",
         "DATABASE_URL": "postgres://voice:pass%2Fword@db.example.com:5432/voice?sslmode=require",
         "TWILIO_PHONE_NUMBER": "+15551234567",
         "API_TOKEN": "a-token-that-nobody-guesses",

@@ -1,14 +1,16 @@
 """Vendors that send any bytes in any pieces, read by the real wires over a connection of 127.0.0.1."""
 
+import functools
 import socket
 from collections.abc import Callable, Sequence
 
 import gevent
 import orjson
+from gevent.server import StreamServer
 from websockets.utils import accept_key
 
 from tests.conformance.raw import TEXT, frame
-from tests.wires.peers import read_request, tcp_server
+from tests.wires.peers import read_request
 from voice.core import events as ev
 from voice.errors import VendorError
 from voice.wires.completion import Usage
@@ -30,6 +32,25 @@ def framed(message: object) -> bytes:
 
 READY = framed({"type": "session.created", "session": {}}) + framed({"type": "session.updated"})
 """What a session of the transcriber's begins with."""
+
+
+class _Host:
+    """One listener for all examples: a hundred thousand of them would use up the ports of the machine."""
+
+    def __init__(self) -> None:
+        self._serve: Callable[[socket.socket], object] = lambda connection: None
+        self._server = StreamServer(("127.0.0.1", 0), lambda connection, _: self._serve(connection))
+        self._server.start()
+
+    def serving(self, serve: Callable[[socket.socket], object]) -> int:
+        """Its port; from now on this is done with every connection."""
+        self._serve = serve
+        return int(self._server.server_port)
+
+
+@functools.cache
+def _host() -> _Host:
+    return _Host()
 
 
 def _pieces_to(connection: socket.socket, pieces: Sequence[bytes]) -> None:
@@ -59,7 +80,8 @@ def _websocket(pieces: Sequence[bytes]) -> Callable[[socket.socket], None]:
 def heard(pieces: Sequence[bytes], model: str = "gpt-live-transcribe") -> tuple[list[ev.Event], VendorError]:
     """What the transcriber makes of these bytes, and with which error they end."""
     events: list[ev.Event] = []
-    with tcp_server(_websocket(pieces)) as port, gevent.Timeout(_LIMIT_S):
+    port = _host().serving(_websocket(pieces))
+    with gevent.Timeout(_LIMIT_S):
         transcriber = Transcriber(f"ws://127.0.0.1:{port}", "key", model, "pcmu", "a-call")
         try:
             transcriber.connect()
@@ -76,7 +98,8 @@ def heard(pieces: Sequence[bytes], model: str = "gpt-live-transcribe") -> tuple[
 def spoken(pieces: Sequence[bytes]) -> tuple[list[ev.Event], VendorError]:
     """The same of the synthesizer."""
     events: list[ev.Event] = []
-    with tcp_server(_websocket(pieces)) as port, gevent.Timeout(_LIMIT_S):
+    port = _host().serving(_websocket(pieces))
+    with gevent.Timeout(_LIMIT_S):
         synthesizer = Synthesizer(f"ws://127.0.0.1:{port}", "key", "eleven_flash_v2_5", "a-voice", "en", {})
         try:
             synthesizer.connect()
@@ -104,7 +127,8 @@ def asked(serve: Callable[[socket.socket], object]) -> tuple[list[Text | ToolCal
         serve(connection)
 
     parts: list[Text | ToolCall | Usage] = []
-    with tcp_server(answer) as port, gevent.Timeout(_LIMIT_S):
+    port = _host().serving(answer)
+    with gevent.Timeout(_LIMIT_S):
         model = LanguageModel(f"http://127.0.0.1:{port}/v1", "key", 1)
         try:
             for part in model.stream(_ASKED):

@@ -108,6 +108,17 @@ class Conversation:
                 pass
 
     @property
+    def words(self) -> str:
+        """What the caller has said that is not in the transcript yet, final or not."""
+        return self._listening.words
+
+    @property
+    def saying(self) -> str:
+        """The words of the turn that sounds; empty when none does."""
+        turn = self._delivery.turn
+        return turn.said if turn and turn.playout.started else ""
+
+    @property
     def digits(self) -> str:
         """The name of those that the caller was asked to type, or nothing."""
         return self._keypad.wanted

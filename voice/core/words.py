@@ -1,6 +1,7 @@
 """What words mean for the taking of turns: whether they are any, whether more will come, whether two are the same."""
 
 import re
+from collections.abc import Sequence
 
 # Sounds of listening, not of wanting to speak.
 _BACKCHANNELS = {
@@ -24,6 +25,12 @@ _UNFINISHED = {
 }
 _NUMBERS = frozenset("zero oh one two three four five six seven eight nine double triple".split())
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def deciding_words(language: str, more: Sequence[str] = ()) -> frozenset[str]:
+    """The words on which it depends who speaks; `more` are the agent's own backchannels."""
+    known = " ".join((_BACKCHANNELS.get(language, ""), _UNFINISHED.get(language, ""), *more)).casefold()
+    return frozenset(known.replace("-", " ").split()) | _NUMBERS
 
 
 def bare(text: str) -> str:

@@ -13,7 +13,7 @@ WORKER = "worker "
 LEFT = ("lost", "handed-over")
 """Results of a stream that is over and of a call that may not be."""
 _OWNER_LIVES = exists().where(leases.c.name == WORKER + calls.c.owner, leases.c.until > bindparam("now"))
-_LISTED = [column for column in calls.columns if column.name != "checkpoint"]
+LISTED = [column for column in calls.columns if column.name != "checkpoint"]
 
 
 def call(connection: Connection, call_sid: str) -> CallRecord | None:
@@ -32,7 +32,7 @@ def call(connection: Connection, call_sid: str) -> CallRecord | None:
 def list_calls(
     connection: Connection, limit: int, before: float | None, agent: str | None, caller: str | None, live: bool | None
 ) -> list[CallRecord]:
-    wanted = select(*_LISTED).order_by(calls.c.started_at.desc(), calls.c.call_sid).limit(limit)
+    wanted = select(*LISTED).order_by(calls.c.started_at.desc(), calls.c.call_sid).limit(limit)
     if before is not None:
         wanted = wanted.where(calls.c.started_at < before)
     if agent is not None:

@@ -13,10 +13,12 @@ from gevent.event import Event
 from sqlalchemy import Connection
 
 from voice.errors import RecordsUnavailable
-from voice.records import migrate, queries, statements
+from voice.records import migrate, presence, queries, search, statements, statistics
 from voice.records.database import Database
 from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Standing, Turn
+from voice.records.search import Place, Search
 from voice.records.spent import Spender
+from voice.records.statistics import Summary, Waits
 from voice.records.writer import Item, Writer
 
 T = TypeVar("T")
@@ -124,7 +126,33 @@ class Records:
         self.posted.set()
         return delivery_id
 
+    def present(self, owner: str, state: str) -> None:
+        """The live calls of a worker, as it tells them; takes the place of what it told before."""
+        self._put("", "its presence", False, presence.present, owner, state, self.clock())
+
+    def absent(self, owner: str) -> None:
+        """The worker is going."""
+        self._put("", "its absence", False, presence.absent, owner)
+
+    def watch(self, owner: str, seconds: float) -> None:
+        """Somebody looks at the live calls at that worker, and will do so for some seconds more."""
+        self.lease(presence.WATCHER + owner, owner, seconds)
+
     # Asking
+
+    def presences(self) -> list[tuple[str, float, str]]:
+        """Owner, time and state of every worker that has told of itself of late."""
+        return self.read(presence.presences)
+
+    def glance(self, call_sids: Collection[str]) -> tuple[list[Standing], bool]:
+        """The standings of those calls, and whether anybody watches the live ones: one question, for every worker that
+        has calls asks it once a second."""
+        now = self.clock()
+
+        def work(connection: Connection) -> tuple[list[Standing], bool]:
+            return queries.standings(connection, call_sids, now), presence.is_watched(connection, now)
+
+        return self.read(work)
 
     def call(self, call_sid: str) -> CallRecord | None:
         """The call with its turns and events."""
@@ -144,6 +172,22 @@ class Records:
         """
         wanted = partial(queries.list_calls, limit=limit, before=before, agent=agent, caller=caller, live=live)
         return self.read(wanted)
+
+    def find(self, wanted: Search, limit: int = 50, after: Place | None = None) -> list[CallRecord]:
+        """Calls without their turns, the latest first; `after` is the last call of the page before."""
+        return self.read(partial(search.find, wanted=wanted, limit=limit, after=after))
+
+    def reasons(self) -> list[str]:
+        """Results and reasons that calls have ended with."""
+        return self.read(search.reasons)
+
+    def summary(self, since: float) -> Summary:
+        """Of the calls that began since then."""
+        return self.read(partial(statistics.summary, since=since))
+
+    def waits(self, since: float, stretch_s: int) -> list[Waits]:
+        """Of the turns since then, by stretches of so many seconds."""
+        return self.read(partial(statistics.waits, since=since, stretch_s=stretch_s))
 
     def load_checkpoint(self, call_sid: str) -> dict[str, Any] | None:
         return self.read(partial(queries.checkpoint, call_sid=call_sid))

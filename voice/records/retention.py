@@ -1,6 +1,7 @@
 """Calls are kept for a set time: the monitor of every worker looks once an hour, and the first one deletes."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import gevent
@@ -15,7 +16,15 @@ _log = logging.getLogger("voice.records")
 
 
 class Retention:
-    def __init__(self, records: Records, call_log_dir: Path, days: int) -> None:
+    def __init__(
+        self,
+        records: Records,
+        call_log_dir: Path,
+        days: int,
+        delete_recordings: Callable[[int], object] = lambda days: None,
+    ) -> None:
+        """`delete_recordings` is told of how many days; it raises OSError."""
+        self._delete_recordings = delete_recordings
         self._records = records
         self._call_log_dir = call_log_dir
         self._days = days
@@ -29,7 +38,7 @@ class Retention:
         try:
             deleted = self._records.delete_older_than(self._days * _DAY_S)
             # A folder with years of files takes the disk its time: not the hub's.
-            gevent.get_hub().threadpool.apply(self._delete_logs, (now - self._days * _DAY_S,))
+            gevent.get_hub().threadpool.apply(self._delete_files, (now - self._days * _DAY_S,))
         except (RecordsUnavailable, OSError) as error:
             _log.warning("calls that are too old cannot be deleted yet: %s", error)
             return
@@ -37,8 +46,9 @@ class Retention:
         if deleted:
             _log.info("%d calls are deleted, older than %d days", deleted, self._days)
 
-    def _delete_logs(self, before: float) -> None:
+    def _delete_files(self, before: float) -> None:
         """Raises OSError."""
+        self._delete_recordings(self._days)
         for path in self._call_log_dir.glob("CA*.jsonl"):
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)

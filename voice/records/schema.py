@@ -57,6 +57,7 @@ turns = Table(
     Column("cut", Boolean, nullable=False),
     Column("times", _JSON, nullable=False),
     Column("at", Double, nullable=False),
+    Index("turns_at", "at"),
 )
 
 events = Table(
@@ -86,6 +87,15 @@ outbox = Table(
     Column("last_error", Text),
     Index("outbox_next_at", "next_at"),
     Index("outbox_call_sid", "call_sid"),
+)
+
+# The live calls of each worker, as JSON that only the console reads.
+presence = Table(
+    "presence",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("state", Text, nullable=False),
 )
 
 outbound = Table(

@@ -72,6 +72,8 @@ def run(wav: Path, port: int, keep_serving: bool) -> int:
                     "  A number that you have it call (docs/outbound.md) is answered by a phone that says goodbye.",
                     flush=True,
                 )
+                print(f"  Its console: {server.url}/console, and a phone in the browser: {server.url}/console/phone")
+                print(f"  The token for both: {token}", flush=True)
                 _wait_for_interrupt()
             return 0 if went_well else 1
         except RuntimeError as error:

@@ -58,8 +58,8 @@ class Api:
         doors.add_url_rule("/calls", view_func=self._list, methods=["GET"])
         doors.add_url_rule("/calls/<call_sid>", view_func=self._show, methods=["GET"])
         doors.add_url_rule("/calls/<call_sid>", view_func=self._delete, methods=["DELETE"])
-        doors.add_url_rule("/calls/<call_sid>/hangup", view_func=self._hang_up, methods=["POST"])
-        doors.add_url_rule("/calls/<call_sid>/transfer", view_func=self._transfer, methods=["POST"])
+        doors.add_url_rule("/calls/<call_sid>/hangup", view_func=self.hang_up, methods=["POST"])
+        doors.add_url_rule("/calls/<call_sid>/transfer", view_func=self.transfer, methods=["POST"])
         return doors
 
     def _only_with_token(self) -> None:
@@ -163,7 +163,7 @@ class Api:
         return jsonify(calls=[_without_turns(record_of(call)) for call in calls])
 
     def _show(self, call_sid: str) -> Response:
-        call = self._services.records.call(_sid(call_sid))
+        call = self._services.records.call(call_sid_of(call_sid))
         if call is None:
             _refuse(404, "unknown_call", f"there is no record of {call_sid}")
         told = record_of(call)
@@ -173,30 +173,31 @@ class Api:
 
     def _delete(self, call_sid: str) -> tuple[str, int]:
         """All that is kept of a call that is over: record, turns, events, webhooks that wait, its log."""
-        kept = self._services.records.call(_sid(call_sid))
+        kept = self._services.records.call(call_sid_of(call_sid))
         if registry.session_of(call_sid) or (kept and kept.ended_at is None):
             _refuse(409, "call_is_live", f"{call_sid} is live: hang it up first")
         log = self._services.call_log_dir / f"{call_sid}.jsonl"
         if not self._services.records.delete_call(call_sid) and not log.exists():
             _refuse(404, "unknown_call", f"there is no record of {call_sid}")
+        self._services.recordings.delete(call_sid)
         log.unlink(missing_ok=True)
         return "", 204
 
     # Acting on live ones
 
-    def _hang_up(self, call_sid: str) -> Response:
+    def hang_up(self, call_sid: str) -> Response:
         """Whichever worker holds it."""
-        if session := registry.session_of(_sid(call_sid)):
+        if session := registry.session_of(call_sid_of(call_sid)):
             session.connection.request_end("operator-hung-up")
         else:
             self._live(call_sid)
             self._tell_twilio(lambda: self._services.telephone.hang_up(call_sid))
         return jsonify(call_sid=call_sid, status="ending")
 
-    def _transfer(self, call_sid: str) -> Response:
+    def transfer(self, call_sid: str) -> Response:
         """`{"to": "desk"}`: one of the names in the agent's file. The agent stops in the middle of a word."""
         to = _body("to").get("to")
-        agent = self._services.agents.get(self._live(_sid(call_sid)))
+        agent = self._services.agents.get(self._live(call_sid_of(call_sid)))
         if agent is None or not isinstance(to, str) or to not in agent.transfer.to:
             allowed = ", ".join(agent.transfer.to) if agent else ""
             _refuse(400, "unknown_target", f"to has to be a name on the agent's list: {allowed or 'it has none'}")
@@ -241,7 +242,8 @@ def register_api_errors(app: Flask) -> None:
         app.register_error_handler(status, told)
 
 
-def _sid(call_sid: str) -> str:
+def call_sid_of(call_sid: str) -> str:
+    """As it is, if it can be one."""
     if not _SID.fullmatch(call_sid):
         _refuse(404, "unknown_call", "a call's sid is CA and 32 hexadecimal digits")
     return call_sid

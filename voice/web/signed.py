@@ -31,17 +31,17 @@ def only_twilio(telephone: Telephone, public_url: str) -> None:
         abort(403)
     base = public_url.replace("https://", "wss://", 1) if stream else public_url
     url = base + (request.path if stream else request.full_path.rstrip("?"))
-    form: Mapping[str, str] = {} if stream else _form()
+    form: Mapping[str, str] = {} if stream else form_in_time()
     # What is no form is not signed: of another body Twilio signs a hash in the address, and it sends us none.
     known = request.mimetype in ("", _FORM)
     if not known or not telephone.signed(url, form, dict(request.headers)):
         _log.warning("refused a request without Twilio's signature for %s: %s", url, peer())
         abort(403)
     if stream:
-        _check_upgrade()
+        check_upgrade()
 
 
-def _check_upgrade() -> None:
+def check_upgrade() -> None:
     """400 for a handshake that flask-sock would fail on with an error of its own."""
     if request.headers.get("Sec-WebSocket-Version") != "13" or not request.headers.get("Sec-WebSocket-Key"):
         abort(400)
@@ -49,7 +49,7 @@ def _check_upgrade() -> None:
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
-def _form() -> Mapping[str, str]:
+def form_in_time() -> Mapping[str, str]:
     """The body's fields; a body that takes longer than 5 s is no body (400), and holds no connection."""
     sock = request.environ.get("gunicorn.socket")
     if sock is None:
