@@ -58,6 +58,8 @@ ROOMS = (
     Room("voice.monitor", 3),
     Room("voice.watchdog", 3),
     Room("voice.master", 3),
+    Room("voice.metrics", 3),
+    Room("voice.tracing", 3, beside=("voice.metrics",)),
     Room("voice.wires", 3),
     Room("voice.tools", 3),
     Room("voice.records", 3),

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from config.prices import Prices
+from voice import tracing
 from voice.call_log import CallLog
 from voice.core import events as ev
 from voice.core.conversation import Conversation
 from voice.core.transcript import Past
+from voice.metrics import counting
 from voice.records.entries import CallEnded, CallStarted, Turn
 from voice.records.records import Records
 from voice.recovery import Earlier
@@ -33,6 +35,8 @@ class Bookkeeping:
         self._earlier = earlier
         self._models = models
         self.meter = earlier.meter
+        # What the streams before this one have used is in their figures.
+        self._used_before = Meter(**earlier.meter.as_dict())
         # The model that was asked for each turn, and the tokens of a turn that may yet be thrown away.
         self._asked: dict[int, str] = {}
         self._tokens: dict[int, int] = {}
@@ -52,16 +56,21 @@ class Bookkeeping:
             ),
             earlier.fence,
         )
+        counting.call_started(session.direction, carried_on=earlier.fence > 0)
+        self._trace = tracing.begin(session.call_sid, agent=session.agent.name, direction=session.direction)
 
     def happened(self, event: ev.Event, actions: Sequence[ev.Action], now: float) -> None:
         """One event and what followed from it, `now` seconds after the stream's start."""
         self._log.write(event, actions, now)
+        counting.happened(event, actions)
         if isinstance(event, ev.TokensUsed):
             self._count(event)
         elif isinstance(event, ev.ToolFinished):
             self._keep_result(event, now)
         elif isinstance(event, ev.VendorFailed):
             self._note("vendor-failed", {"vendor": event.vendor, "detail": event.detail, "turn": event.turn})
+            if self._trace:
+                self._trace.note("vendor-failed", vendor=event.vendor, turn=event.turn)
         for action in actions:
             self._keep(action, now)
 
@@ -91,6 +100,10 @@ class Bookkeeping:
             )
         used = self._used(seconds)
         costs = cost(used, prices)
+        before = cost(self._used_before, prices).usd
+        counting.call_ended(end, seconds, {v: usd - before[v] for v, usd in costs.usd.items() if v != "total"})
+        if self._trace:
+            self._trace.ended(end)
         usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
         # A clock that was set back meanwhile must not have a call end before it began.
         ended_at = max(time.time(), self._session.started_at + seconds)
@@ -105,6 +118,8 @@ class Bookkeeping:
                 self._keep_turn(action, now)
             case ev.RecordDelay():
                 self._note("late", {"turn": action.turn, "stage": action.stage, "remedy": action.remedy})
+                if self._trace:
+                    self._trace.note("late", turn=action.turn, stage=action.stage, remedy=action.remedy)
             case ev.RecordWaste():
                 self.meter.add_waste(self._tokens.pop(action.turn, 0), action.characters)
                 self._note("thrown-away", {"turn": action.turn, "characters": action.characters})
@@ -118,6 +133,7 @@ class Bookkeeping:
         tool, began = self._running_tools.pop(event.call_id, ("", now))
         outcome = "failed" if '"error": ' in event.result else "done"
         seconds = round(now - began, 3)
+        counting.tool_finished(outcome, seconds)
         self._note("tool-finished", {"turn": event.turn, "tool": tool, "outcome": outcome, "seconds": seconds})
 
     def _keep_turn(self, action: ev.RecordTurn, now: float) -> None:
@@ -126,6 +142,8 @@ class Bookkeeping:
         turn = Turn(action.turn, action.caller, action.agent, action.cut, times, time.time())
         self._records.turn_finished(self._session.call_sid, turn, self._checkpoint(now), self._earlier.fence)
         self._tokens.pop(action.turn, None)
+        if self._trace:
+            self._trace.turn(action, began, now)
 
     def _checkpoint(self, now: float) -> dict[str, Any]:
         """What the call would go on from on another stream."""

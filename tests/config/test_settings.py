@@ -87,6 +87,9 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "COST_PER_CALL": "2.5",
         "COST_PER_DAY": "100.25",
         "RETENTION_DAYS": "90",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-key=abc%20def,x-team=voice",
+        "OTEL_SERVICE_NAME": "front-desk",
     }
     settings = Settings.from_env(given)
     assert {field.name.upper() for field in fields(settings)} == set(given)
