@@ -126,6 +126,7 @@ RESERVED = {
         "voice.drain",
         "voice.log_output",
         "voice.memory",
+        "voice.metrics",
         "voice.heartbeat",
         "voice.readers",
         "voice.recall",

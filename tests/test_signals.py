@@ -103,7 +103,6 @@ def test_every_figure_is_there_from_the_start(server: Running) -> None:
     )
 
 
-@pytest.mark.matrix(48)
 def test_any_worker_tells_of_all_and_a_dead_one_leaves_its_counts_and_no_call(server: Running) -> None:
     phones = _calls_at_both(server)
     started = len(phones)

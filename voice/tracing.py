@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PATH = "/v1/traces"
 _SEND_TIMEOUT_S = 5.0
 _SEND_EVERY_MS = 2000
-_BATCH = 64
+_BATCH = 32
 """Spans: to put so many into one request keeps the hub for two milliseconds."""
 _WAITING = 4096
 """Spans; more are dropped."""

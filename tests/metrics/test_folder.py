@@ -41,6 +41,22 @@ sys.stdin.read()
 """
 
 
+# A worker that is given no room.
+_CRAMPED = """
+import os, resource
+from voice.metrics import folder
+folder.make()
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    folder.join(os.getpid())
+except OSError:
+    from voice.metrics import series
+    from voice.metrics.exposure import exposed
+    series.turns.inc()
+    print("voice_turns_total 1.0" in exposed().decode(), folder.VARIABLE in os.environ)
+"""
+
+
 def _master() -> "subprocess.Popen[str]":
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
@@ -74,6 +90,12 @@ def test_what_a_killed_server_has_left_goes_when_another_one_starts() -> None:
             assert third.stdout is not None and third.stdout.readline()
             wait_until(lambda: not Path(left).exists(), 5, "the folder of the killed one is gone")
             assert Path(alive).exists(), "that of a living one is not"
+
+
+def test_without_room_for_its_files_a_worker_counts_for_itself() -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", _CRAMPED], env=environ, capture_output=True, text=True, timeout=30)
+    assert done.stdout.split() == ["True", "False"], done.stderr
 
 
 def test_without_memory_to_write_to_it_is_a_temporary_folder() -> None:

@@ -5,6 +5,8 @@ import stat
 import time
 from pathlib import Path
 
+import gevent
+
 from voice import limits, registry, supervision
 from voice.metrics import series
 
@@ -22,10 +24,10 @@ class Gauges:
         # The longest of this window, and of the one before it: a reader that comes twice a minute misses none.
         self._lags = [0.0, 0.0]
 
-    def start(self) -> None:
+    def start(self) -> gevent.Greenlet:
         series.worker_starts.inc()
         series.workers.set(1)
-        supervision.supervise("gauges", self._run)
+        return supervision.supervise("gauges", self._run)
 
     def _run(self) -> None:
         next_look = next_count = 0.0
@@ -61,8 +63,8 @@ class Gauges:
 
 def _greenlets() -> int:
     """A look at all objects would tell of every greenlet, and would stop all calls meanwhile."""
-    of_calls = sum(len(connection.greenlets()) for connection in registry.connections())
-    return of_calls + sum(not greenlet.dead for greenlet in registry.left_over)
+    of_calls = [greenlet for connection in registry.connections() for greenlet in connection.greenlets()]
+    return sum(not greenlet.dead for greenlet in (*of_calls, *registry.left_over))
 
 
 def _open_sockets() -> int:
