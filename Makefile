@@ -15,7 +15,7 @@ help: ## this list
 WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
 CONSOLE := tests/console tests/browser
-SERVERS := tests/test_other_servers.py tests/test_handover.py tests/drills tests/web
+SERVERS := tests/test_other_servers.py tests/test_handover.py tests/test_signals.py tests/drills tests/web
 FAULTS := tests/chaos tests/conformance tests/test_resources.py tests/test_threats.py tests/test_recall.py \
 	tests/test_lost_calls.py tests/test_call_faults.py tests/test_spending.py
 

@@ -12,6 +12,7 @@ from gevent import monkey  # noqa: E402
 
 monkey.patch_all()
 
+import logging  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from typing import Any  # noqa: E402
@@ -20,6 +21,7 @@ from gunicorn import glogging  # noqa: E402
 
 from config.start import environment, load  # noqa: E402
 from voice import limits, logs  # noqa: E402
+from voice.metrics import folder  # noqa: E402
 
 _environ = environment()
 
@@ -50,6 +52,11 @@ class _Lines(glogging.Logger):  # type: ignore[misc]
 
 loglevel = _word("LOG_LEVEL", "info", "debug", "warning", "error", "critical")
 logs.configure(loglevel, _word("LOG_FORMAT", "text", "json"), [])
+try:
+    # Here and in no hook: an application may be loaded in the master before any.
+    folder.make()
+except OSError as error:
+    logging.getLogger("voice").warning("Each worker has figures of its own only: %s", error)
 logger_class = _Lines
 bind = f"0.0.0.0:{_number('PORT', 8000)}"
 workers = _number("WEB_CONCURRENCY", os.cpu_count() or 1)
@@ -92,6 +99,14 @@ def when_ready(server: Any) -> None:
     master.take_charge(server)
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """In each worker, before the application is loaded."""
+    try:
+        folder.join(worker.pid)
+    except OSError as error:
+        server.log.error("This worker's figures are its own: %s", error)
+
+
 def post_worker_init(worker: Any) -> None:
     """In each worker, once it is up."""
     import gevent
@@ -116,3 +131,11 @@ def worker_exit(server: Any, worker: Any) -> None:
     wsgi = getattr(worker, "wsgi", None)
     if wsgi is not None:
         wsgi.extensions["background"].stop()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """In the master, when a worker has ended. An exception would end the master as well."""
+    try:
+        folder.leave(worker.pid)
+    except Exception as error:
+        server.log.error("What the worker %d has counted is lost: %r", worker.pid, error)

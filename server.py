@@ -27,6 +27,7 @@ from voice import limits, logs
 from voice.after_call import AfterCall
 from voice.breaker import Breaker
 from voice.heartbeat import Heartbeat
+from voice.metrics.gauges import Gauges
 from voice.monitor import Monitor
 from voice.presence import Presence
 from voice.recall import Recall
@@ -36,6 +37,7 @@ from voice.records.records import Records
 from voice.records.retention import Retention
 from voice.services import Services
 from voice.spending import Spending, unpriced
+from voice.tracing import Tracing
 from voice.web.api import Api, register_api_errors
 from voice.web.console.doors import Console
 from voice.web.console.live import Live
@@ -43,6 +45,7 @@ from voice.web.console.phone import PhoneDoors
 from voice.web.console.sessions import Sessions
 from voice.web.gate import Gate
 from voice.web.health import health_doors
+from voice.web.metrics import metrics_door
 from voice.web.outbound_limits import OutboundLimits
 from voice.web.tokens import Tokens
 from voice.web.twilio import NoReader, TwilioDoors
@@ -54,6 +57,7 @@ from voice.wires.transcriber import Transcriber
 
 _BODY_BYTES = 65536
 _LAST_WORDS_S = 3.0
+_LAST_SPANS_S = 1.0
 _SETTLE_S = 10.0
 _SHORTEST_SECRET = 6
 _BEFORE_NEXT_TRY_S = 2.0
@@ -65,20 +69,31 @@ class Background:
     """What runs besides the requests: started by whoever serves the application, in the process that serves it."""
 
     def __init__(
-        self, records: Records, outbox: Outbox, monitor: Monitor, heartbeat: Heartbeat, presence: Presence
+        self,
+        records: Records,
+        outbox: Outbox,
+        monitor: Monitor,
+        heartbeat: Heartbeat,
+        presence: Presence,
+        gauges: Gauges,
+        tracing: Tracing,
     ) -> None:
         self._records = records
         self._presence = presence
         self._outbox = outbox
         self._monitor = monitor
         self._heartbeat = heartbeat
+        self._gauges = gauges
+        self._tracing = tracing
 
     def start(self) -> None:
+        self._tracing.start()
         self._records.start()
         self._outbox.start()
         self._monitor.start()
         self._heartbeat.start()
         self._presence.start()
+        self._gauges.start()
         gevent.spawn(self._settle).name = "settle"
 
     def _settle(self) -> None:
@@ -92,6 +107,7 @@ class Background:
         self._outbox.stop()
         self._presence.stop()
         self._records.stop(_LAST_WORDS_S)
+        self._tracing.stop(_LAST_SPANS_S)
 
 
 def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -> Flask:
@@ -126,6 +142,7 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     looking = Records(settings.database_url)
     console = Console(services, looking, api, Live(presence, looking), sessions)
     app.register_blueprint(console.blueprint(phone))
+    app.register_blueprint(metrics_door(settings.api_token))
     app.extensions["background"] = Background(
         services.records,
         Outbox(services.records, after_call.destination),
@@ -137,6 +154,8 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
         ),
         heartbeat,
         presence,
+        Gauges(settings.max_calls),
+        Tracing(settings.otel_exporter_otlp_endpoint, settings.trace_headers, settings.otel_service_name),
     )
     return app
 
@@ -237,6 +256,7 @@ def _secrets(settings: Settings, agents: Mapping[str, Agent]) -> list[str]:
         settings.xai_api_key,
         settings.elevenlabs_api_key,
         settings.api_token,
+        *settings.trace_headers.values(),
         unquote(urlsplit(settings.database_url).password or ""),
     ]
     for agent in agents.values():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from config.faults import ConfigError, shown, suggestion
 from config.models import (
@@ -28,6 +28,9 @@ _TOKEN = re.compile(rf"{_SECRET.pattern[:-1]}{{20,}}")
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+# As the standard has it: names and values of headers, percent-encoded, with commas between.
+_HEADERS = re.compile(r"[A-Za-z0-9-]+=[!#-+\--~]+(,[A-Za-z0-9-]+=[!#-+\--~]+)*")
+_SERVICE_NAME = re.compile(r"[A-Za-z0-9._/-]{1,100}")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
@@ -92,6 +95,11 @@ class Settings:
     """`debug`, `info`, `warning`, `error` or `critical`."""
     log_format: str
     """`text` or `json`."""
+    otel_exporter_otlp_endpoint: str | None
+    """A collector of traces, OTLP over HTTP: its base, without `/v1/traces`; None: nothing is traced."""
+    otel_exporter_otlp_headers: str | None = field(repr=False)
+    """As they were given: see `trace_headers`."""
+    otel_service_name: str
     default_agent: str
     """The agent of a number that no agent claims."""
     agents_dir: Path
@@ -148,6 +156,9 @@ class Settings:
             drain_timeout_s=env.whole("DRAIN_TIMEOUT_S", "20", 5, 600),
             log_level=env.choice("LOG_LEVEL", ("info", "debug", "warning", "error", "critical")),
             log_format=env.choice("LOG_FORMAT", ("text", "json")),
+            otel_exporter_otlp_endpoint=env.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", ("https", "http")),
+            otel_exporter_otlp_headers=env.headers("OTEL_EXPORTER_OTLP_HEADERS"),
+            otel_service_name=env.service_name("OTEL_SERVICE_NAME", "voice"),
             default_agent=env.agent_name("DEFAULT_AGENT", "receptionist"),
             agents_dir=env.path("AGENTS_DIR", AGENTS_DIR),
             call_log_dir=env.path("CALL_LOG_DIR", Path("calls")),
@@ -167,6 +178,12 @@ class Settings:
         if env.faults:
             raise ConfigError(env.faults)
         return url
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """What goes with every request to the collector of traces."""
+        pairs = (pair.partition("=") for pair in (self.otel_exporter_otlp_headers or "").split(",") if pair)
+        return {name.lower(): unquote(value) for name, _, value in pairs}
 
     @property
     def elevenlabs_http_url(self) -> str:
@@ -272,6 +289,21 @@ class _Environment:
 
     def url(self, name: str, default: str, schemes: Sequence[str]) -> str:
         return self._address(name, self.given(name) or default, schemes)
+
+    def optional_url(self, name: str, schemes: Sequence[str]) -> str | None:
+        return self._address(name, self.given(name), schemes) if self.given(name) else None
+
+    def headers(self, name: str) -> str | None:
+        """The value is not shown: most of them carry a key."""
+        if not self.given(name):
+            return None
+        return self._required(name, _HEADERS, "name=value,name=value, percent-encoded")
+
+    def service_name(self, name: str, default: str) -> str:
+        value = self.given(name) or default
+        if not _SERVICE_NAME.fullmatch(value):
+            self._refuse(name, f"is {shown(value)}", "up to 100 of A-Z a-z 0-9 . _ / -")
+        return value
 
     def public_url(self, name: str) -> str:
         allowed = "https://host or https://host:port, such as https://voice.example.com"

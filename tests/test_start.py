@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from voice.sandbox.stand_ins import Sandbox
 
 ROOT = Path(__file__).parents[1]
-MOST_DISTRIBUTIONS = 70
+MOST_DISTRIBUTIONS = 71
 NAMES = (
     "PUBLIC_URL",
     "TWILIO_ACCOUNT_SID",

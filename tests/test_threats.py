@@ -26,6 +26,7 @@ MANY = 1000
 WSS = PUBLIC.replace("https", "wss") + "/twilio/stream"
 # The last: style sheets and scripts of the console, here asked for one that is not there.
 OPEN_TO_ALL = {"/healthz", "/readyz", "/console/static/CA" + "0" * 32}
+OPEN_TO_THE_MACHINE_ITSELF = {"/metrics"}
 UPGRADE = "GET /twilio/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 UPGRADE += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
@@ -281,16 +282,21 @@ def test_what_the_network_says_of_a_number_is_kept_as_a_hint_and_decides_nothing
 
 @pytest.mark.threat(23)
 def test_there_is_no_door_besides_those_that_are_listed(first: Served) -> None:
+    assert _let_in(first, Host="voice.example.com") == OPEN_TO_ALL
+    assert _let_in(first) == OPEN_TO_ALL | OPEN_TO_THE_MACHINE_ITSELF
+
+
+def _let_in(served: Served, **headers: str) -> set[str]:
     let_in = set()
-    for rule in create_app(*load(first.running.environment)).url_map.iter_rules():
+    for rule in create_app(*load(served.running.environment)).url_map.iter_rules():
         path = re.sub(r"<[^>]+>", "CA" + "0" * 32, rule.rule)
         for method in (rule.methods or set()) - {"OPTIONS"}:
-            answer = requests.request(method, first.url + path, timeout=5, allow_redirects=False)
+            answer = requests.request(method, served.url + path, headers=headers, timeout=5, allow_redirects=False)
             # Without the head of an upgrade a stream's door is no door at all.
             is_no_door = path in ("/twilio/stream", "/console/phone/stream") and answer.status_code == 400
             if answer.status_code not in (401, 403) and not is_no_door:
                 let_in.add(path)
-    assert let_in == OPEN_TO_ALL
+    return let_in
 
 
 @pytest.mark.threat(23)

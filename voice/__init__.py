@@ -46,7 +46,8 @@ What it does besides speaking, and what is kept
 
 The process
     web/twilio.py           Twilio's doors; web/signed.py and web/tokens.py who may come in, web/shown.py
-    web/api.py              the REST API; web/health.py
+    web/api.py              the REST API; web/health.py, web/metrics.py
+    metrics/                figures for Prometheus; its __init__.py is the list. tracing.py OpenTelemetry
     registry.py             the live calls, and the text that SIGUSR2 prints
     presence.py             what each worker tells the others of its live calls (core/pulse.py how each is doing)
     monitor.py              the periodic greenlet; drain.py a worker that goes hands its calls over

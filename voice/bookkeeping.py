@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from config.prices import Prices
+from voice import tracing
 from voice.call_log import CallLog
 from voice.core import events as ev
 from voice.core.conversation import Conversation
-from voice.core.notes import Notes
+from voice.core.notes import Note, Notes
 from voice.core.transcript import Past
+from voice.metrics import counting
 from voice.records.entries import CallEnded, CallStarted, Turn
 from voice.records.records import Records
 from voice.recovery import Earlier
@@ -35,6 +37,8 @@ class Bookkeeping:
         self._models = models
         self._notes = Notes()
         self.meter = earlier.meter
+        # What the streams before this one have used is in their figures.
+        self._used_before = Meter(**earlier.meter.as_dict())
         # The model that was asked for each turn, and the tokens of a turn that may yet be thrown away.
         self._asked: dict[int, str] = {}
         self._tokens: dict[int, int] = {}
@@ -54,15 +58,19 @@ class Bookkeeping:
         )
         if earlier.fence:
             self._note("resumed", {"turn": earlier.past.turns})
+        counting.call_started(session.direction, carried_on=earlier.fence > 0)
+        self._trace = tracing.begin(session.call_sid, agent=session.agent.name, direction=session.direction)
 
     def happened(self, event: ev.Event, actions: Sequence[ev.Action], now: float) -> None:
         """One event and what followed from it, `now` seconds after the stream's start."""
         self._log.write(event, actions, now)
         self._session.pulse.happened(event, actions)
+        counting.happened(event, actions)
         if isinstance(event, ev.TokensUsed):
             self._count(event)
         for note in self._notes.of(event, actions, now):
             self._note(note.kind, note.detail)
+            self._tell(note)
         for action in actions:
             self._keep(action, now)
 
@@ -92,6 +100,10 @@ class Bookkeeping:
             )
         used = self._used(seconds)
         costs = cost(used, prices)
+        before = cost(self._used_before, prices).usd
+        counting.call_ended(end, seconds, {v: usd - before[v] for v, usd in costs.usd.items() if v != "total"})
+        if self._trace:
+            self._trace.ended(end)
         usage = used.as_dict() | {"unpriced": list(costs.unpriced)}
         if end.result in ("lost", "handed-over", "transferred"):
             self._note("stream-ended", {"turn": self._session.conversation.turn, "reason": end.reason})
@@ -109,6 +121,16 @@ class Bookkeeping:
             case ev.RecordWaste():
                 self.meter.add_waste(self._tokens.pop(action.turn, 0), action.characters)
 
+    def _tell(self, note: Note) -> None:
+        """Those who watch from outside."""
+        detail = note.detail
+        if note.kind == "tool-finished":
+            counting.tool_finished(detail["outcome"], detail["seconds"])
+        elif self._trace and note.kind == "vendor-failed":
+            self._trace.note(note.kind, vendor=detail["vendor"], turn=detail["turn"])
+        elif self._trace and note.kind == "late":
+            self._trace.note(note.kind, **detail)
+
     def _keep_turn(self, action: ev.RecordTurn, now: float) -> None:
         began = time.time() - now
         reached = {**asdict(action.times), "asked": self._notes.asked(action.turn)}
@@ -116,6 +138,8 @@ class Bookkeeping:
         turn = Turn(action.turn, action.caller, action.agent, action.cut, times, time.time())
         self._records.turn_finished(self._session.call_sid, turn, self._checkpoint(now), self._earlier.fence)
         self._tokens.pop(action.turn, None)
+        if self._trace:
+            self._trace.turn(action, began, now)
 
     def _checkpoint(self, now: float) -> dict[str, Any]:
         """What the call would go on from on another stream."""

@@ -88,6 +88,9 @@ def test_every_variable_reaches_the_field_of_its_name() -> None:
         "COST_PER_CALL": "2.5",
         "COST_PER_DAY": "100.25",
         "RETENTION_DAYS": "90",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "x-key=abc%20def,x-team=voice",
+        "OTEL_SERVICE_NAME": "front-desk",
     }
     settings = Settings.from_env(given)
     assert {field.name.upper() for field in fields(settings)} == set(given)
@@ -305,6 +308,16 @@ def test_bad_account_sids(value: str) -> None:
 )
 def test_bad_choices(name: str, value: str, said: str) -> None:
     assert said in fault_of(name, value)
+
+
+def test_traces_go_to_an_address_with_headers_that_nobody_is_shown() -> None:
+    settings = Settings.from_env({**REQUIRED, "OTEL_EXPORTER_OTLP_HEADERS": "X-Key=open%20sesame,x-team=v=1"})
+    assert settings.trace_headers == {"x-key": "open sesame", "x-team": "v=1"}
+    assert "sesame" not in repr(settings)
+    assert Settings.from_env(REQUIRED).trace_headers == {}
+    assert "sesame" not in fault_of("OTEL_EXPORTER_OTLP_HEADERS", "Bearer sesame")
+    assert "has the wrong scheme" in fault_of("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://localhost:4317")
+    assert "'a b'" in fault_of("OTEL_SERVICE_NAME", "a b")
 
 
 def test_a_fault_is_ascii_whatever_was_given() -> None:
