@@ -9,12 +9,13 @@ import pytest
 from gevent import subprocess
 
 from voice.sandbox import bench_integrity, bench_machine, bench_report
-from voice.sandbox.bench import Plan, run
+from voice.sandbox.bench import run
 from voice.sandbox.bench_caller import Crowd
 from voice.sandbox.bench_figures import HOPS, Figures, Load, Memory, Spread, barge_ins, figures, hops, lateness, spread
 from voice.sandbox.bench_integrity import AudioFaults, audio_faults
 from voice.sandbox.bench_machine import Moment
 from voice.sandbox.bench_observed import Final, Observed, PhoneSide, Request, Speech
+from voice.sandbox.bench_plan import Plan
 from voice.sandbox.bench_script import (
     GREETING,
     Part,

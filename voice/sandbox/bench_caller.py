@@ -11,6 +11,7 @@ from voice.sandbox.journal import PhoneTimeout
 from voice.sandbox.phone import Phone
 
 _START_S = 30.0
+"""Until the greeting has been heard."""
 _TURN_S = 30.0
 _GOODBYE_S = 15.0
 _PAUSE_MS = 300
@@ -45,6 +46,35 @@ class Crowd:
         self.first_left.set()
 
 
+@dataclass(frozen=True)
+class Answered:
+    """How one call began, in ms; None where it did not come so far."""
+
+    webhook_ms: float | None
+    greeting_ms: float | None
+    """From the stream's handshake to the first audio."""
+
+
+@dataclass(eq=False)
+class Visitor:
+    """Hears the greeting and hangs up."""
+
+    phone: Phone
+
+    def run(self) -> None:
+        self.phone.dial()
+        try:
+            self.phone.wait_until_heard(GREETING, _START_S)
+            self.phone.hang_up()
+            self.phone.wait_until_over(_GOODBYE_S)
+        except PhoneTimeout:
+            self.phone.hang_up()
+
+    @property
+    def answered(self) -> Answered:
+        return answered(self.phone)
+
+
 @dataclass(eq=False)
 class Caller:
     part: Part
@@ -56,6 +86,10 @@ class Caller:
     """Why the call did not go to its end."""
     # When the latest question had been said.
     _asked_at: float = 0.0
+
+    @property
+    def answered(self) -> Answered:
+        return answered(self.phone)
 
     def run(self) -> None:
         try:
@@ -109,3 +143,9 @@ class Caller:
             self.phone.wait_until_over(_GOODBYE_S)
         except PhoneTimeout as timeout:
             self.failure = self.failure or str(timeout)
+
+
+def answered(phone: Phone) -> Answered:
+    media, asked_at = phone.journal.all("media"), phone.stream_asked_at
+    greeting_ms = (media[0].at - asked_at) * 1000 if media and asked_at is not None else None
+    return Answered(phone.webhooks_ms[0] if phone.webhooks_ms else None, greeting_ms)

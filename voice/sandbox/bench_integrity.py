@@ -34,10 +34,15 @@ def audio_faults(sent: bytes, received: bytes) -> AudioFaults:
     return AudioFaults(max(0, lost) if lost > _UNSENT_BYTES else 0, max(0, -lost), moved)
 
 
-def faults(call: Observed) -> list[str]:
-    """What a call that went well would not show; each begins with the caller's number."""
-    found = [*_heard(call), *_model(call), *_vendors(call), *call.phone.complaints]
-    if len(call.phone.clears_at) != sum(call.part.interrupts):
+def faults(call: Observed, peer: bool = False) -> list[str]:
+    """What a call that went well would not show; each begins with the caller's number.
+
+    A `peer` is not held to what the history tells, nor to how often it asks and clears: only to what callers hear.
+    """
+    found = [*_heard(call), *call.phone.complaints]
+    if not peer:
+        found += [*_model(call), *_vendors(call)]
+    if not peer and len(call.phone.clears_at) != sum(call.part.interrupts):
         found.append(f"{len(call.phone.clears_at)} clear for {sum(call.part.interrupts)} interruptions")
     if (audio := audio_faults(call.phone.sent, call.received)).any:
         found.append(f"caller audio: {audio.lost} bytes lost, {audio.added} added, {audio.moved} moved")

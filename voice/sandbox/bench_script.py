@@ -14,11 +14,11 @@ GREETING = "Hello, how can I help you?"
 INTERRUPTED_SHARE = 0.3
 _QUESTION = re.compile(r"Caller (\d+) asks question (\d+) now")
 # As long as the instructions of a real agent: each request carries them.
-_INSTRUCTIONS = (
+INSTRUCTIONS = (
     "You answer the phone. " + "You speak in short sentences, without lists or markup, and never guess. " * 20
 )
 _AGENT = f"""greeting = "{GREETING}"
-instructions = "{_INSTRUCTIONS.strip()}"
+instructions = "{INSTRUCTIONS.strip()}"
 voice = "benchVoice"
 tools = ["hang_up"]
 
@@ -29,6 +29,8 @@ SILENCE_FRAMES = 30
 """Of 20 ms: the agent's silence_ms. With the last of them the server can know that the caller has finished."""
 ONSET_FRAMES = 2
 """With so many frames of speech the server can know that the caller has begun."""
+VENDOR_ONSET_FRAMES = 3
+"""With so many the transcriber's stand-in says so, where it is the one that detects speech."""
 
 
 def agent_file(preemptive: bool) -> str:
@@ -74,6 +76,12 @@ def answer(messages: Sequence[Message]) -> Answer:
     """The language model's. It knows the caller only by the last message."""
     asked = _QUESTION.findall(text_of(messages[-1]))
     return Answer(" ".join(sentences(*map(int, asked[-1]))) if asked else "Nobody asked a question.")
+
+
+def asker(text: str) -> int | None:
+    """Who asks the last question in it."""
+    asked = _QUESTION.findall(text)
+    return int(asked[-1][0]) if asked else None
 
 
 def first_sentence_tokens(text: str) -> int:

@@ -45,6 +45,8 @@ class Line:
     sent_frames: int = 0
     # `time.monotonic()` of each frame that went out.
     sent_at: "array[float]" = field(default_factory=lambda: array("d"))
+    asked_at: float = 0.0
+    """When its handshake began, by `time.monotonic()`."""
     late_ms: float = 0.0
     """The longest that a frame went out after its moment."""
     _socket: StreamSocket = field(default_factory=StreamSocket)
@@ -60,6 +62,7 @@ class Line:
     def open(self, address: tuple[str, int], url: str, headers: dict[str, str], parameters: dict[str, str]) -> None:
         """Upgrade at `address` as if it were `url`; returns when `start` was sent. Raises LineFault."""
         self._media = stream_messages.media_template(self.names)
+        self.asked_at = time.monotonic()
         self._socket.open(address, url, headers)
         self._send(stream_messages.CONNECTED, "connected")
         self._sequence = 1
