@@ -114,7 +114,7 @@ def figures(calls: Sequence[Observed], load: Load, plan: Plan = Plan()) -> Figur
     """With preemptive replies no hops: the request goes out before the final transcript."""
     first, last = load.first, load.last
     window_s = last.at - first.at
-    audio = [bench_integrity.audio_faults(call.phone.sent, call.received) for call in calls]
+    audio = [bench_integrity.audio_faults(call.phone.sent, call.received, bool(plan.peer)) for call in calls]
     server_s = _less(last.server_cpu_s, first.server_cpu_s)
     driver_s = last.driver_cpu_s - first.driver_cpu_s
     # The kernel counts the whole in ticks and each process to the nanosecond: nothing else can come out below zero.

@@ -22,6 +22,9 @@ instructions = "{INSTRUCTIONS.strip()}"
 voice = "benchVoice"
 tools = ["hang_up"]
 
+[limits]
+idle_prompt_s = 300
+
 [turn_taking]
 silence_ms = 600
 """

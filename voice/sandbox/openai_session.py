@@ -1,6 +1,5 @@
 """One transcription session: its handler's greenlet reads the client; a greenlet per commit finishes the transcript."""
 
-import base64
 import binascii
 import itertools
 import time
@@ -139,7 +138,7 @@ class Session:
     def _append(self, event: dict[str, Any]) -> None:
         self.appends += 1
         try:
-            audio = base64.b64decode(event["audio"], validate=True)
+            audio = binascii.a2b_base64(event["audio"], strict_mode=True)
         except (KeyError, TypeError, ValueError, binascii.Error) as error:
             raise Refused("invalid_value", "Invalid 'audio': expected base64-encoded audio bytes.", "audio") from error
         mulaw = self.hearing.hear(audio)

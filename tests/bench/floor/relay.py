@@ -207,9 +207,11 @@ class Call(WSListener):
 
     def spoken(self, message: dict) -> None:
         if message.get("audio") and message["contextId"] == str(self.turn):
-            if not self.audio:
-                self.speaking.add(self)
+            begins = not self.audio
             self.audio += binascii.a2b_base64(message["audio"])
+            if begins:
+                self.speaking.add(self)
+                self.frame()
 
     # The caller
 
