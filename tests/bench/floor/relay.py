@@ -108,6 +108,8 @@ class Call(WSListener):
     openai: Vendor | None = None
     elevenlabs: Vendor | None = None
     grok: Grok | None = None
+    early: list[bytes] = field(default_factory=list)
+    """What came before the transcriber was there."""
     answer: str = ""
     turn: int = 0
     open: bool = False
@@ -124,9 +126,12 @@ class Call(WSListener):
         message = frame.get_payload_as_bytes()
         place = message.find(PAYLOAD)
         if place >= 0:
-            if self.openai is not None:
-                start = place + len(PAYLOAD)
-                self.openai.transport.send(TEXT, b'%b%b"}' % (APPEND, message[start : message.index(b'"', start)]))
+            start = place + len(PAYLOAD)
+            append = b'%b%b"}' % (APPEND, message[start : message.index(b'"', start)])
+            if self.openai is None:
+                self.early.append(append)
+            else:
+                self.openai.transport.send(TEXT, append)
         elif message.startswith(b'{"event":"start"'):
             stream = orjson.loads(message)["streamSid"].encode()
             self.media = b'{"event":"media","streamSid":"%b","media":{"payload":"%%b"}}' % stream
@@ -156,6 +161,8 @@ class Call(WSListener):
         )
         self.elevenlabs, self.openai = elevenlabs, openai
         openai.send({"type": "session.update", "session": SESSION})
+        for append in self.early:
+            openai.transport.send(TEXT, append)
         self.say(env["GREETING"])
         self.say(None)
 
