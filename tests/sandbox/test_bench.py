@@ -75,6 +75,7 @@ def _call() -> Observed:
         sessions=1,
         received=SENT[:-160],
         # The 30th frame of silence goes out at 102.58, and at 105.58.
+        speech_started_at=[101.05, 104.021],
         finals=[Final(question(7, 1), 102.581, 102.7), Final(question(7, 2), 105.590, 105.7)],
         requests=[
             Request(102.702, _events(102.9), [question(7, 1)], [GREETING]),
@@ -117,6 +118,12 @@ def test_a_barge_in_counts_from_the_second_frame_of_speech() -> None:
     assert barge_ins(call, 100, 110) == pytest.approx([3], abs=1e-6)
     assert barge_ins(call, 105, 110) == []
     assert barge_ins(replace(call, phone=replace(call.phone, clears_at=[103.0])), 100, 110) == []
+
+
+def test_a_barge_in_that_the_transcriber_hears_counts_from_its_word() -> None:
+    call = _call()
+    assert barge_ins(call, 100, 110, vendor_hears=True) == pytest.approx([2], abs=1e-6)
+    assert barge_ins(replace(call, speech_started_at=[101.05]), 100, 110, vendor_hears=True) == []
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -295,7 +302,8 @@ def test_a_peer_is_held_to_what_callers_hear() -> None:
     assert bench_integrity.faults(call) and not bench_integrity.faults(call, peer=True)
     assert bench_integrity.faults(_heard(GREETING), peer=True)
     assert audio_faults(b"\x7f" * 320, b"\xff" * 320).moved == 320
-    assert not audio_faults(b"\x7f" * 320, b"\xff" * 320, peer=True).any
+    assert not audio_faults(b"\x7f" * 320, b"\xff" * 320, as_samples=True).any
+    assert not audio_faults(b"x" * 480, b"x" * 319, as_samples=True).any and audio_faults(b"x" * 480, b"x" * 319).any
 
 
 def test_how_calls_began() -> None:

@@ -16,7 +16,6 @@ from voice.sandbox.bench_plan import Plan
 from voice.sandbox.bench_script import (
     ONSET_FRAMES,
     SILENCE_FRAMES,
-    VENDOR_ONSET_FRAMES,
     first_sentence_tokens,
     question,
     sentences,
@@ -82,7 +81,7 @@ class Figures:
     answer: Spread | None
     """From the frame with which the caller's silence is long enough to the answer's first audio: vendors and all."""
     barge_in: Spread | None
-    """From the frame that decides it to `clear`."""
+    """From what decides it to `clear`."""
     webhook: Spread | None
     """Until a call's first webhook was answered."""
     greeting: Spread | None
@@ -114,13 +113,12 @@ def figures(calls: Sequence[Observed], load: Load, plan: Plan = Plan()) -> Figur
     """With preemptive replies no hops: the request goes out before the final transcript."""
     first, last = load.first, load.last
     window_s = last.at - first.at
-    audio = [bench_integrity.audio_faults(call.phone.sent, call.received, bool(plan.peer)) for call in calls]
+    audio = [bench_integrity.audio_faults(call.phone.sent, call.received, plan.as_samples) for call in calls]
     server_s = _less(last.server_cpu_s, first.server_cpu_s)
     driver_s = last.driver_cpu_s - first.driver_cpu_s
     # The kernel counts the whole in ticks and each process to the nanosecond: nothing else can come out below zero.
     others_s = max(0.0, last.machine_cpu_s - first.machine_cpu_s - (server_s or 0.0) - driver_s)
     memory_mb = _less(load.memory.full, load.memory.before)
-    onset = VENDOR_ONSET_FRAMES if plan.vendor_hears else ONSET_FRAMES
     turns = [] if plan.preemptive else [turn for call in calls for turn in hops(call, first.at, last.at)]
     return Figures(
         calls=len(calls),
@@ -128,7 +126,7 @@ def figures(calls: Sequence[Observed], load: Load, plan: Plan = Plan()) -> Figur
         turns_completed=sum(call.completed for call in calls),
         turns_interrupted=sum(sum(call.part.interrupts) for call in calls),
         failures=[f"caller {call.part.caller}: {call.failure}" for call in calls if call.failure],
-        faults=[fault for call in calls for fault in bench_integrity.faults(call, bool(plan.peer))],
+        faults=[fault for call in calls for fault in bench_integrity.faults(call, bool(plan.peer), plan.as_samples)],
         audio_bytes=sum(len(call.phone.sent) for call in calls),
         audio_lost=sum(one.lost for one in audio),
         audio_added=sum(one.added for one in audio),
@@ -136,7 +134,7 @@ def figures(calls: Sequence[Observed], load: Load, plan: Plan = Plan()) -> Figur
         window_s=window_s,
         latency=_latency(turns),
         answer=spread(ms for call in calls for ms in answers(call, first.at, last.at)),
-        barge_in=spread([ms for call in calls for ms in barge_ins(call, first.at, last.at, onset)]),
+        barge_in=spread([ms for call in calls for ms in barge_ins(call, first.at, last.at, plan.vendor_hears)]),
         webhook=spread(one.webhook_ms for one in load.answered if one.webhook_ms is not None),
         greeting=spread(one.greeting_ms for one in load.answered if one.greeting_ms is not None),
         server_cpu_s_per_call_minute=None if server_s is None else server_s / (len(calls) * window_s / 60),
@@ -210,15 +208,20 @@ def answers(call: Observed, start: float, end: float) -> list[float]:
     return found
 
 
-def barge_ins(call: Observed, start: float, end: float, onset_frames: int = ONSET_FRAMES) -> list[float]:
-    """From the last of the frames that decide each interruption to the `clear` that answered it, in ms."""
+def barge_ins(call: Observed, start: float, end: float, vendor_hears: bool = False) -> list[float]:
+    """From what decides each interruption to the `clear` that answered it, in ms.
+
+    That is a frame of the caller's, or the transcriber's word where `vendor_hears`.
+    """
     found = []
     for turn, interrupted in enumerate(call.part.interrupts, 1):
         if interrupted and turn < len(call.phone.spoke_at):
-            decisive = _frame_at(call, call.phone.spoke_at[turn][0], onset_frames - 1)
-            cleared = _next(call.phone.clears_at, decisive)
-            if decisive and cleared and start <= cleared <= end:
-                found.append((cleared - decisive) * 1000)
+            spoke_at = call.phone.spoke_at[turn][0]
+            heard_at = _next(call.speech_started_at, spoke_at)
+            decided = heard_at if vendor_hears else _frame_at(call, spoke_at, ONSET_FRAMES - 1)
+            cleared = _next(call.phone.clears_at, decided)
+            if decided and cleared and start <= cleared <= end:
+                found.append((cleared - decided) * 1000)
     return found
 
 

@@ -68,6 +68,8 @@ class Observed:
     """How many transcription sessions had this caller's words; one is right. The same for `sockets`."""
     received: bytes
     """The audio of the first of them."""
+    speech_started_at: Sequence[float]
+    """When the transcriber told that the caller speaks, where it is the one who hears it."""
     finals: Sequence[Final]
     requests: Sequence[Request]
     sockets: int
@@ -93,6 +95,7 @@ def _observe(caller: Caller, sandbox: Sandbox) -> Observed:
         phone=_phone_side(caller),
         sessions=len(sessions),
         received=sessions[0].audio if sessions else b"",
+        speech_started_at=[at for session in sessions for at in session.speech_started_at],
         finals=[final for session in sessions for final in _finals(session)],
         requests=[_request(one) for one in asked],
         sockets=len(sockets),

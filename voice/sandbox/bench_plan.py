@@ -39,6 +39,11 @@ class Plan:
         """The transcriber detects speech. Both peers leave it that."""
         return bool(self.peer) or self.transcriber == "server-vad"
 
+    @property
+    def as_samples(self) -> bool:
+        """The caller's audio is made into samples on its way to the transcriber. Peers may do so."""
+        return bool(self.peer) or self.audio_format == "pcm24k"
+
     def told(self) -> dict[str, str]:
         """For the head of a report."""
         how = "at the vendors' pace" if not self.fast else "fast"

@@ -100,7 +100,7 @@ def _latencies(figures: Figures) -> Iterator[str]:
     for name, shown in _ROWS.items():
         yield f"    {shown:45}{_spread(figures.latency[name])}"
     yield f"    {'silence is long enough -> first audio':45}{_spread(figures.answer)}"
-    yield f"    {'barge-in: decisive frame -> clear':45}{_spread(figures.barge_in)}"
+    yield f"    {'barge-in: decided -> clear':45}{_spread(figures.barge_in)}"
     yield f"    {'webhook -> its answer':45}{_spread(figures.webhook)}"
     yield f"    {'stream handshake -> first greeting audio':45}{_spread(figures.greeting)}"
     yield f"    {'the driver itself: frame after its moment':45}{_spread(figures.driver_late)}"

@@ -32,8 +32,6 @@ SILENCE_FRAMES = 30
 """Of 20 ms: the agent's silence_ms. With the last of them the server can know that the caller has finished."""
 ONSET_FRAMES = 2
 """With so many frames of speech the server can know that the caller has begun."""
-VENDOR_ONSET_FRAMES = 3
-"""With so many the transcriber's stand-in says so, where it is the one that detects speech."""
 
 
 def agent_file(preemptive: bool) -> str:

@@ -77,6 +77,8 @@ class Stopped:
 
 
 _LOUD_FRAMES = 3
+# A resampler on its way here holds back a sample or two, and nothing is decided by those.
+_ALMOST_A_FRAME = FRAME_BYTES - 2
 
 
 class VoiceActivity:
@@ -95,7 +97,8 @@ class VoiceActivity:
 
     def hear(self, mulaw: bytes) -> list[Started | Stopped]:
         audio = self._tail + mulaw
-        whole = len(audio) - len(audio) % FRAME_BYTES
+        rest = len(audio) % FRAME_BYTES
+        whole = len(audio) if rest >= _ALMOST_A_FRAME else len(audio) - rest
         self._tail = audio[whole:]
         heard = [self._frame(audio[at : at + FRAME_BYTES]) for at in range(0, whole, FRAME_BYTES)]
         return [turn for turn in heard if turn is not None]

@@ -43,6 +43,8 @@ class Session:
     """Codes of the error events sent."""
     committed_at: list[float] = field(default_factory=list)
     """`time.monotonic()` of each commit that was taken."""
+    speech_started_at: list[float] = field(default_factory=list)
+    """When the client was told that speech began."""
     finals: list[str] = field(default_factory=list)
     """Final transcripts sent."""
     finals_at: list[float] = field(default_factory=list)
@@ -149,6 +151,7 @@ class Session:
             self._delta(self._item(), news)
         for turn in self._vad.hear(mulaw) if self._vad else ():
             if isinstance(turn, Started):
+                self.speech_started_at.append(time.monotonic())
                 self.send("input_audio_buffer.speech_started", audio_start_ms=turn.audio_ms, item_id=self._item())
             else:
                 self.send("input_audio_buffer.speech_stopped", audio_end_ms=turn.audio_ms, item_id=self._item())
