@@ -3,7 +3,7 @@
 from array import array
 from dataclasses import dataclass
 
-from voice.core.audio import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, encode, loudness
+from voice.core.audio import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, SILENCE, encode, loudness
 from voice.sandbox.coded_speech import frames
 from voice.sandbox.openai_config import Config
 
@@ -20,6 +20,10 @@ class Words:
         self._tail = b""
 
     def hear(self, mulaw: bytes) -> None:
+        if mulaw.count(SILENCE) == len(mulaw) >= FRAME_BYTES and self._tail.count(SILENCE) == len(self._tail):
+            # Most of a call, and nothing can begin in it.
+            self._tail = mulaw[-FRAME_BYTES + 1 :]
+            return
         audio = self._tail + mulaw
         end = 0
         for frame in frames(audio):

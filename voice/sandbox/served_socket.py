@@ -90,6 +90,9 @@ class ServedSocket:
 
     def _read(self) -> bool:
         try:
+            if type(self._connection) is socket.socket:
+                # It is empty nearly always, which the kernel need not be asked for. TLS may hold something back.
+                self._connection._wait(self._connection._read_event)  # type: ignore[attr-defined]
             data = self._connection.recv(65536)
         except OSError:
             return False
