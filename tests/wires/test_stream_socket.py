@@ -369,3 +369,40 @@ def test_websocket_client_agrees() -> None:
     stream.abort()
     server.close()
     client_sock.close()
+
+
+# Several at once
+
+
+def _sent(line: Line, *sizes: int) -> None:
+    for size in sizes:
+        line.peer.text("x" * size)
+
+
+def test_what_comes_one_by_one_is_waited_for_and_taken_together(line: Line) -> None:
+    _sent(line, 400)
+    assert len(line.stream.receive_all(LIMIT_S, 3)) == 1
+    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, 3)
+    for _ in range(3):
+        gevent.sleep(0.005)  # each a packet of its own
+        assert not reader.ready()
+        _sent(line, 400)
+    assert list(map(len, reader.get(timeout=LIMIT_S))) == [400] * 3
+
+
+def test_less_than_was_waited_for_comes_all_the_same(line: Line) -> None:
+    _sent(line, 400)
+    line.stream.receive_all(LIMIT_S, 3)
+    _sent(line, 20)
+    assert list(map(len, line.stream.receive_all(LIMIT_S, 3))) == [20]
+
+
+def test_a_ping_while_several_are_waited_for_keeps_nobody_waiting(line: Line) -> None:
+    _sent(line, 400)
+    line.stream.receive_all(LIMIT_S, 3)
+    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, 3)
+    line.peer.protocol.send_ping(b"1")
+    line.peer.flush()
+    gevent.sleep(0.01)
+    _sent(line, 20)
+    assert list(map(len, reader.get(timeout=0.5))) == [20]

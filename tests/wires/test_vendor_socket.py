@@ -216,12 +216,12 @@ def test_a_lost_connection_is_unavailable_for_the_reader_and_for_the_writer() ->
 
     with websocket_server(serve) as url:
         vendor = connect(url)
-        vendor.send({"first": 1})
+        vendor.send(b"{}")
         with pytest.raises(VendorUnavailable, match="the connection is gone"):
             vendor.receive()
         with pytest.raises(VendorUnavailable, match="cannot write"):
             for _ in range(3):
-                vendor.send({"text": "x"})
+                vendor.send(b'{"text":"x"}')
 
 
 def test_shutdown_wakes_a_blocked_reader_at_once_and_may_be_called_twice() -> None:
@@ -234,7 +234,7 @@ def test_shutdown_wakes_a_blocked_reader_at_once_and_may_be_called_twice() -> No
             reader.next()
         vendor.shutdown()
         with pytest.raises(VendorUnavailable, match="cannot write"):
-            vendor.send({"text": "too late"})
+            vendor.send(b'{"text":"too late"}')
 
 
 def test_a_peer_that_takes_nothing_bounds_the_write_and_costs_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_a_peer_that_takes_nothing_bounds_the_write_and_costs_the_socket(monkeyp
         vendor = connect(url)
         with pytest.raises(VendorUnavailable, match="cannot write"):
             for _ in range(1000):
-                vendor.send_text("x" * 65536)
+                vendor.send(b"x" * 65536)
         with pytest.raises(VendorUnavailable):
             vendor.receive()
         done.set()
@@ -258,7 +258,7 @@ def test_what_is_sent_is_one_json_object_a_message() -> None:
 
     with websocket_server(serve) as url:
         vendor = connect(url)
-        vendor.send({"text": "Grüße 🙂", "n": 1})
-        vendor.send_text('{"b":2}')
+        vendor.send('{"text":"Grüße 🙂","n":1}'.encode())
+        vendor.send(b'{"b":2}')
         until(lambda: len(got) == 2)
     assert [orjson.loads(message or b"") for message in got] == [{"text": "Grüße 🙂", "n": 1}, {"b": 2}]

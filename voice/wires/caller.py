@@ -175,9 +175,10 @@ class Caller:
             _log.info("%s: message %d of the caller's stream has the number %.40a", self._name, expected, sequence)
 
     def _meaning(self, message: dict[str, Any]) -> Message | bytes | None:
+        media = message.get("media")
+        if message.get("event") == "media" and isinstance(media, dict):  # nearly all there is
+            return self._media(media)
         match message:
-            case {"event": "media", "media": {"payload": str(payload)} as media}:
-                return self._media(payload, media.get("track", "inbound"))
             case {"event": "mark", "mark": {"name": str(name)}}:
                 return Mark(name)
             case {"event": "dtmf", "dtmf": {"digit": str(digit)}} if _DIGIT.fullmatch(digit):
@@ -194,8 +195,12 @@ class Caller:
                 self._skip("unknown event")
         return None
 
-    def _media(self, payload: str, track: object) -> bytes | None:
-        if track != "inbound":
+    def _media(self, media: dict[str, Any]) -> bytes | None:
+        payload = media.get("payload")
+        if not isinstance(payload, str):
+            self._skip("malformed media")
+            return None
+        if media.get("track", "inbound") != "inbound":
             # What the agent says must not come back as the caller's words.
             self._skip("another track")
             return None

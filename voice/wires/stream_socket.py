@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode, apply_mask  # type: ignore[attr-defined]
 from websockets.protocol import Protocol, Side, State
 
 MAX_MESSAGE_BYTES = 65536
@@ -19,6 +19,11 @@ _UNANSWERED_MS = 8000
 """The kernel gives a connection up on which what was sent is not acknowledged for so long; by itself after minutes."""
 _BACKLOG_BYTES = 8192
 """More than this waits only for a reader that is behind: twenty messages of Twilio's, 400 ms."""
+# RFC 6455, section 5.2. Twilio's frames are all of one kind; what is of another is `websockets`' from there on.
+_WHOLE_TEXT = 0x81
+_CONTROL = (0x88, 0x89, 0x8A)
+_MASKED = 0x80
+_TWO_BYTES_MORE = 126
 _FRAME_S = 0.02
 """Twilio sends a message so often."""
 _REASON_BYTES = 123
@@ -60,6 +65,9 @@ class StreamSocket:
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._no_text: UnicodeDecodeError | None = None
         self.binary_messages = 0
+        # Nothing but whole texts and control frames so far, and the beginning of a frame that is not all there.
+        self._usual = True
+        self._begun = b""
         self._usual_bytes = 0
         self._wakes_at = 1
 
@@ -124,7 +132,9 @@ class StreamSocket:
         try:
             self._read(time.monotonic() + seconds)
         except TimeoutError:
-            # What has come by now is read without waiting.
+            pass
+        if not self._messages:
+            # A ping, half a message, or less than was waited for: from here on for anything.
             self._wake_at(1)
 
     def _wake_at(self, size: int) -> None:
@@ -154,6 +164,55 @@ class StreamSocket:
             # In a flood `recv` never blocks, and no other call would have a turn: measured 3 s, and 0.04 s with this.
             # 0 would not do: the hub looks at sockets and timers only when no greenlet is ready to go on.
             time.sleep(0.001)
+        before = len(self._messages)
+        try:
+            self._take(data)
+        except UnicodeDecodeError as error:
+            self._fail(error)
+        if came := len(self._messages) - before:
+            self._usual_bytes = len(data) // came
+        if not self._messages and self._protocol.state is not State.OPEN:
+            raise self._closed()
+
+    def _take(self, data: bytes) -> None:
+        """What has come, to its last whole frame; nothing is the end. Raises UnicodeDecodeError as `_frame` does."""
+        if not (self._usual and data):
+            self._parse(data)
+            return
+        data = self._begun + data
+        at, size = 0, len(data)
+        while size - at >= 2:
+            head, length = data[at], data[at + 1] - _MASKED
+            if length == _TWO_BYTES_MORE and size - at >= 4:
+                mask_at, length = at + 4, int.from_bytes(data[at + 2 : at + 4])
+            elif 0 <= length < _TWO_BYTES_MORE:
+                mask_at = at + 2
+            elif length == _TWO_BYTES_MORE:
+                break
+            else:
+                self._usual = False
+                break
+            end = mask_at + 4 + length
+            if head == _WHOLE_TEXT and self._protocol.state is State.OPEN:
+                if end > size:
+                    break
+                text = apply_mask(data[mask_at + 4 : end], data[mask_at : mask_at + 4])
+                text.decode()
+                self._messages.append(text)
+            elif head in _CONTROL and length < _TWO_BYTES_MORE:
+                if end > size:
+                    break
+                self._parse(data[at:end])
+            else:
+                self._usual = False
+                break
+            at = end
+        self._begun = data[at:]
+        if not self._usual:
+            rest, self._begun = self._begun, b""
+            self._parse(rest)
+
+    def _parse(self, data: bytes) -> None:
         with self._lock:
             if data:
                 self._protocol.receive_data(data)
@@ -161,16 +220,9 @@ class StreamSocket:
                 self._protocol.receive_eof()
             self._flush()
             events = self._protocol.events_received()
-        if events:
-            self._usual_bytes = len(data) // len(events)
-        try:
-            for frame in events:
-                assert isinstance(frame, Frame)
-                self._frame(frame)
-        except UnicodeDecodeError as error:
-            self._fail(error)
-        if not self._messages and self._protocol.state is not State.OPEN:
-            raise self._closed()
+        for frame in events:
+            assert isinstance(frame, Frame)
+            self._frame(frame)
 
     def _frame(self, frame: Frame) -> None:
         """Raises UnicodeDecodeError for a text message that is none, as soon as it can be none any more."""

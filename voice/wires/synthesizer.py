@@ -100,7 +100,7 @@ class Synthesizer:
     def _send(self, message: dict[str, object]) -> None:
         if self._open and self._socket:
             self._written_at = time.monotonic()
-            self._socket.send_text(orjson.dumps(message).decode())
+            self._socket.send(orjson.dumps(message))
         else:
             self._unsent.append(message)
 

@@ -33,8 +33,8 @@ class Transcriber:
         # What the session that hears us has not been sent yet, in order; None is a commit.
         self._unsent: deque[bytes | None] = deque()
         self._unsent_bytes = 0
-        # Of it, what has come since something was sent.
-        self._new_bytes = 0
+        # So much of it may go out; below 0 what went out too early.
+        self._allowed_bytes = 0
         self._session: TranscriptionSession | None = None
         self._opened: TranscriptionSession | None = None
         self._renewal_failed_at = 0.0
@@ -59,7 +59,7 @@ class Transcriber:
         before, self._session = self._session, opened
         self._unsent = deque(self._backlog.again())
         self._unsent_bytes = sum(len(frame) for frame in self._unsent if frame)
-        self._new_bytes = 0
+        self._allowed_bytes = 0
         if before:
             before.shutdown()
         return ev.TranscriberReady(self._backlog.utterances(), round(self._backlog.seconds, 2))
@@ -113,7 +113,7 @@ class Transcriber:
             return
         self._unsent.append(mulaw)
         self._unsent_bytes += len(mulaw)
-        self._new_bytes += len(mulaw)
+        self._allowed_bytes += _PACE * len(mulaw)
         if self._unsent_bytes >= _TOGETHER_BYTES:
             self._pump()
 
@@ -137,18 +137,19 @@ class Transcriber:
         if session is None:
             return
         # All is taken before anything is sent: another session may take over while that waits.
-        allowed, self._new_bytes = _PACE * self._new_bytes, 0
         messages: list[bytes | None] = []
         piece = b""
-        while self._unsent and (allowed > 0 or self._unsent[0] is None):
+        while self._unsent and (self._allowed_bytes > 0 or self._unsent[0] is None):
             if (frame := self._unsent.popleft()) is None:
                 messages += [piece, None]
                 piece = b""
             else:
                 piece += frame
-                allowed -= len(frame)
+                self._allowed_bytes -= len(frame)
                 self._unsent_bytes -= len(frame)
         messages.append(piece)
+        # What was not needed is not kept for later.
+        self._allowed_bytes = min(0, self._allowed_bytes)
         try:
             for message in messages:
                 if message is None:

@@ -116,17 +116,17 @@ class TranscriptionSession:
             "turn_detection": turn_detection if self._detects_speech else None,
         }
         update = {"type": "session.update", "session": {"type": "transcription", "audio": {"input": audio_input}}}
-        self._socket.send_text(orjson.dumps(update).decode())
+        self._socket.send(orjson.dumps(update))
 
     # Writing: raises VendorUnavailable
 
     def append(self, audio: bytes) -> None:
         """Audio in the session's format."""
         payload = binascii.b2a_base64(audio, newline=False)
-        self._socket.send_text((b'{"type":"input_audio_buffer.append","audio":"%s"}' % payload).decode())
+        self._socket.send(b'{"type":"input_audio_buffer.append","audio":"%s"}' % payload)
 
     def commit(self) -> None:
-        self._socket.send_text('{"type":"input_audio_buffer.commit"}')
+        self._socket.send(b'{"type":"input_audio_buffer.commit"}')
 
     # Reading
 
