@@ -30,6 +30,7 @@ from voice.heartbeat import Heartbeat
 from voice.metrics.gauges import Gauges
 from voice.monitor import Monitor
 from voice.presence import Presence
+from voice.pressure import Pressure
 from voice.recall import Recall
 from voice.recorder import Recordings
 from voice.records.outbox import Outbox
@@ -75,6 +76,7 @@ class Background:
         monitor: Monitor,
         heartbeat: Heartbeat,
         presence: Presence,
+        pressure: Pressure,
         gauges: Gauges,
         tracing: Tracing,
     ) -> None:
@@ -83,6 +85,7 @@ class Background:
         self._outbox = outbox
         self._monitor = monitor
         self._heartbeat = heartbeat
+        self._pressure = pressure
         self._gauges = gauges
         self._tracing = tracing
 
@@ -93,6 +96,7 @@ class Background:
         self._monitor.start()
         self._heartbeat.start()
         self._presence.start()
+        self._pressure.start()
         self._gauges.start()
         gevent.spawn(self._settle).name = "settle"
 
@@ -121,7 +125,8 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     )
     recall = Recall(services.telephone, services.records, services.public_url, services.owner)
     spending = _spending(settings, agents, services)
-    gate = Gate(services.records, spending, settings.calls_per_second, settings.calls_per_number)
+    pressure = Pressure()
+    gate = Gate(services.records, spending, pressure, settings.calls_per_second, settings.calls_per_number)
     tokens = Tokens(settings.twilio_auth_token, services.records.spend)
     app.register_blueprint(TwilioDoors(services, after_call, recall, tokens, gate, settings.max_calls).blueprint())
     limits = OutboundLimits(
@@ -154,7 +159,8 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
         ),
         heartbeat,
         presence,
-        Gauges(settings.max_calls),
+        pressure,
+        Gauges(settings.max_calls, pressure),
         Tracing(settings.otel_exporter_otlp_endpoint, settings.trace_headers, settings.otel_service_name),
     )
     return app

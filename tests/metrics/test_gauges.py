@@ -10,15 +10,17 @@ from gevent import monkey
 from tests.running import wait_until
 from voice import registry
 from voice.metrics import gauges, series
+from voice.pressure import Pressure
 
 _block = monkey.get_original("time", "sleep")
 
 
 @pytest.fixture
 def running() -> Iterator[None]:
-    greenlet = gauges.Gauges(7).start()
+    pressure = Pressure()
+    started = [pressure.start(), gauges.Gauges(7, pressure).start()]
     yield
-    greenlet.kill()
+    gevent.killall(started)
     for connection in registry.connections():
         registry.disconnect(connection, over=False)
 

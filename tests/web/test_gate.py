@@ -13,6 +13,7 @@ from gevent.pool import Pool as Greenlets
 from tests.records.stories import started
 from tests.running import Running
 from tests.web.served import MAX_CALLS, Served, new_call_sid
+from voice.pressure import Pressure
 from voice.records.records import Records
 from voice.spending import Spending
 from voice.web.gate import MOST_STRANGERS, Gate, Pace, Strangers
@@ -51,7 +52,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 
 
 def gate(records: Records, per_number: int | None = None, per_day: float | None = None) -> Gate:
-    return Gate(records, Spending(records, None, per_day), 1000, per_number)
+    return Gate(records, Spending(records, None, per_day), Pressure(), 1000, per_number)
 
 
 @pytest.mark.threat(16)

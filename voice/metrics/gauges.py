@@ -1,5 +1,6 @@
 """What a worker measures of itself by the clock: its calls, and whether its greenlets get their turn."""
 
+import itertools
 import os
 import stat
 import time
@@ -9,20 +10,18 @@ import gevent
 
 from voice import limits, registry, supervision
 from voice.metrics import series
+from voice.pressure import Pressure
 
-_BEAT_S = 0.25
 _LOOK_S = 1.0
-_COUNT_S = 2.0
-_WINDOW_S = 15.0
+_LOOKS_A_COUNT = 2
 
 
 class Gauges:
     """One for each worker, which takes `max_calls` at most."""
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, pressure: Pressure) -> None:
         self._max_calls = max_calls
-        # The longest of this window, and of the one before it: a reader that comes twice a minute misses none.
-        self._lags = [0.0, 0.0]
+        self._pressure = pressure
 
     def start(self) -> gevent.Greenlet:
         series.worker_starts.inc()
@@ -30,22 +29,11 @@ class Gauges:
         return supervision.supervise("gauges", self._run)
 
     def _run(self) -> None:
-        next_look = next_count = 0.0
-        next_window = time.monotonic() + _WINDOW_S
-        while True:
-            began = time.monotonic()
-            if began >= next_look:
-                self._look()
-                next_look = began + _LOOK_S
-            if began >= next_count:
+        for look in itertools.count():
+            self._look()
+            if look % _LOOKS_A_COUNT == 0:
                 self._count()
-                next_count = began + _COUNT_S
-            if began >= next_window:
-                self._lags = [0.0, self._lags[0]]
-                next_window = began + _WINDOW_S
-            before = time.monotonic()
-            time.sleep(_BEAT_S)
-            self._lags[0] = max(self._lags[0], time.monotonic() - before - _BEAT_S)
+            time.sleep(_LOOK_S)
 
     def _look(self) -> None:
         draining = registry.draining.is_set()
@@ -53,7 +41,7 @@ class Gauges:
         series.workers_draining.set(draining)
         series.calls_allowed.set(0 if draining else self._max_calls)
         series.greenlets.set(_greenlets())
-        series.hub_lag.set(max(self._lags))
+        series.hub_lag.set(self._pressure.longest_lag_s)
 
     def _count(self) -> None:
         """What takes longer: a microsecond for each descriptor."""

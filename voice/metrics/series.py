@@ -65,7 +65,7 @@ open_sockets = _sum("voice_open_sockets", "Open sockets of the workers.")
 memory_bytes = _sum("voice_memory_bytes", "Memory that the workers use.")
 hub_lag = Gauge(
     "voice_hub_lag_seconds",
-    "The longest that a worker kept all its greenlets waiting, of the last 15 to 30 s.",
+    "The longest that a worker kept all its greenlets waiting, of the last 30 s.",
     registry=REGISTRY,
     multiprocess_mode="livemax",
 )

@@ -1,4 +1,5 @@
-"""Who of those that call is let in: not too many a second, not too often from one number, nobody beyond the budget."""
+"""Who of those that call is let in: as many as there is time for, not too many a second, not too often from one number,
+nobody beyond the budget."""
 
 import logging
 import re
@@ -6,6 +7,7 @@ import time
 from collections import deque
 
 from voice.errors import RecordsUnavailable
+from voice.pressure import Pressure
 from voice.records.records import Records
 from voice.spending import Spending
 from voice.web.shown import shown
@@ -63,10 +65,13 @@ class Strangers:
 class Gate:
     """One for each worker."""
 
-    def __init__(self, records: Records, spending: Spending, per_second: int, per_number: int | None) -> None:
+    def __init__(
+        self, records: Records, spending: Spending, pressure: Pressure, per_second: int, per_number: int | None
+    ) -> None:
         """So many new calls a second for this worker, and from one number in an hour for all; None: no limit."""
         self._records = records
         self._spending = spending
+        self._pressure = pressure
         self._pace = Pace(per_second)
         self._per_number = per_number
 
@@ -78,6 +83,9 @@ class Gate:
             return False
         if outbound:
             return True
+        if self._pressure.is_high:
+            _log.warning("%s: refused, this worker has no time for another call", shown(call_sid))
+            return False
         wait = self._pace.wait(time.monotonic())
         if wait is None:
             _log.warning("%s: refused, too many calls at once", shown(call_sid))
