@@ -79,6 +79,17 @@ def explain(call_sid: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("call_sid", callback=_call_sid, required=False)
+@_as_json
+def tail(call_sid: str | None, as_json: bool) -> None:
+    """What happens in the call CALL_SID until it is over, or in all live calls, of all workers, until Ctrl-C (exit
+    130). --json: one line each."""
+    from voice.commands.tail import run
+
+    sys.exit(run(environment(), call_sid, as_json))
+
+
+@main.command()
 @click.argument("to")
 @click.option("--agent", help="[default: the server's DEFAULT_AGENT]")
 @click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="For the agent's texts.")

@@ -1,5 +1,6 @@
 """Commands as an operator runs them: `run` gives what they say, and their exit code."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,14 +15,16 @@ SETTINGS = ("DATABASE_URL", "AGENTS_DIR", "CALL_LOG_DIR", "RECORDINGS_DIR", "DEF
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """In a folder of its own, with nothing set but what the test says."""
     monkeypatch.chdir(tmp_path)
+    interrupted = signal.getsignal(signal.SIGINT)
 
     def invoke(*arguments: str, answer: str | None = None, **environ: str) -> Result:
         return CliRunner().invoke(main, arguments, input=answer, env=dict.fromkeys(SETTINGS, "") | environ)
 
-    return invoke
+    yield invoke
+    signal.signal(signal.SIGINT, interrupted)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The SQL of what is asked. Each runs in the database's thread, in a transaction."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, exists, func, or_, select
@@ -27,6 +28,18 @@ def call(connection: Connection, call_sid: str) -> CallRecord | None:
         turns=tuple(_turn(turn) for turn in connection.execute(of_call)),
         events=tuple(Noted(event.at, event.kind, event.detail) for event in connection.execute(noted)),
     )
+
+
+def news(connection: Connection, call_sids: Collection[str], since: float) -> list[tuple[str, str, Noted]]:
+    """What was written of those calls since then, in order of time: call_sid, an id of its own, and the event. A turn
+    is one of kind `turn`, with all of it but its time as detail."""
+    over = select(turns).where(turns.c.call_sid.in_(call_sids), turns.c.at >= since)
+    noted = select(events).where(events.c.call_sid.in_(call_sids), events.c.at >= since)
+    found = [(row.call_sid, row.id, Noted(row.at, row.kind, row.detail)) for row in connection.execute(noted)]
+    for row in connection.execute(over):
+        turn = asdict(_turn(row))
+        found.append((row.call_sid, f"{row.call_sid} turn {row.number}", Noted(turn.pop("at"), "turn", turn)))
+    return sorted(found, key=lambda each: (each[2].at, each[1]))
 
 
 def list_calls(

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from voice.errors import RecordsUnavailable
 from voice.records import migrate, presence, queries, search, statements, statistics
 from voice.records.database import Database
-from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Standing, Turn
+from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Noted, Outbound, Standing, Turn
 from voice.records.search import Place, Search
 from voice.records.spent import Spender
 from voice.records.statistics import Summary, Waits
@@ -157,6 +157,10 @@ class Records:
     def call(self, call_sid: str) -> CallRecord | None:
         """The call with its turns and events."""
         return self.read(partial(queries.call, call_sid=call_sid))
+
+    def news(self, call_sids: Collection[str], since: float) -> list[tuple[str, str, Noted]]:
+        """What was written of those calls since then: call_sid, an id of its own, and the event or turn."""
+        return self.read(partial(queries.news, call_sids=call_sids, since=since))
 
     def calls(
         self,
