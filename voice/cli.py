@@ -37,6 +37,18 @@ def _day(context: click.Context, parameter: click.Parameter, given: str | None) 
     return found
 
 
+def _number(context: click.Context, parameter: click.Parameter, given: str) -> str:
+    if re.fullmatch(r"\+[1-9][0-9]{6,14}", given):
+        return given
+    raise click.BadParameter("a number is in E.164 form such as +15551234567")
+
+
+def _url(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is None or re.fullmatch(r"https://[!-~]+", given):
+        return given
+    raise click.BadParameter("an https:// address")
+
+
 # Calls
 
 
@@ -138,6 +150,24 @@ def migrate(wait_s: float, as_json: bool) -> None:
     from voice.commands.migrate import run
 
     run(environment(), wait_s, as_json)
+
+
+@main.group()
+def number() -> None:
+    """Phone numbers at Twilio."""
+
+
+@number.command()
+@click.argument("number", callback=_number)
+@click.option("--fallback", metavar="URL", callback=_url, help="[default: the number's own, or this server's]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_as_json
+def use(number: str, fallback: str | None, yes: bool, as_json: bool) -> None:
+    """Point NUMBER, such as +15551234567, at PUBLIC_URL: its calls, their fallback, their status. Shows what would
+    change and asks. --json: one document; without --yes nothing is changed."""
+    from voice.commands.number import run
+
+    run(environment(), number, fallback, yes, as_json)
 
 
 # Without vendors
