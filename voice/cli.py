@@ -152,6 +152,21 @@ def migrate(wait_s: float, as_json: bool) -> None:
     run(environment(), wait_s, as_json)
 
 
+@main.command()
+@click.argument("checks", nargs=-1, metavar="[CHECK]...")
+@click.option("--fix", is_flag=True, help="Mend what is safe: make folders, migrate; point numbers here, after asking.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@click.option("--via", metavar="URL", help="Send what is for PUBLIC_URL there, such as http://127.0.0.1:8000.")
+@_as_json
+def doctor(checks: tuple[str, ...], fix: bool, yes: bool, via: str | None, as_json: bool) -> None:
+    """Look at all that a call needs, from settings to the way through the proxy; exit 1 if anything has failed. Asks
+    the vendors for next to nothing. Some only: gunicorn, open-files, folders, database, transcriber, language-model,
+    synthesizer, telephone, outside, numbers. --json: one document."""
+    from voice.commands.doctor import run
+
+    sys.exit(run(environment(), checks, via.rstrip("/") if via else None, fix, yes, as_json))
+
+
 @main.group()
 def number() -> None:
     """Phone numbers at Twilio."""

@@ -11,6 +11,10 @@ from voice.records.schema import calls, events, leases, outbound, turns
 
 WORKER = "worker "
 """With its owner behind it the name of the lease that a living worker has."""
+BEHIND = "behind "
+"""With a stream's name behind it the name of the lease on asking Twilio back."""
+RETURNED = "Twilio"
+"""Has that lease when the call has come back by itself."""
 LEFT = ("lost", "handed-over")
 """Results of a stream that is over and of a call that may not be."""
 _OWNER_LIVES = exists().where(leases.c.name == WORKER + calls.c.owner, leases.c.until > bindparam("now"))
@@ -78,6 +82,12 @@ def _standings(connection: Connection, which: ColumnElement[bool], now: float, l
     wanted = select(*columns).where(which, calls.c.stream_name.is_not(None), calls.c.owner.is_not(None))
     found = connection.execute(wanted.order_by(calls.c.started_at).limit(limit), {"now": now})
     return [Standing(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found]
+
+
+def has_come_back(connection: Connection, stream_name: str) -> bool:
+    """Whether Twilio has asked what comes behind that stream, whichever worker it asked."""
+    returned = exists().where(leases.c.name == BEHIND + stream_name, leases.c.owner == RETURNED)
+    return bool(connection.execute(select(returned)).scalar_one())
 
 
 def unfinished(connection: Connection, before: float, lost_before: float, limit: int) -> list[str]:
