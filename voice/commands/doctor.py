@@ -170,4 +170,5 @@ def _tell(finding: Finding) -> None:
 
 def _sum_up(findings: list[Finding]) -> None:
     count = {state: sum(finding.state == state for finding in findings) for state in _MARKS}
-    click.echo(f"\n{count['ok']} ok, {count['warning']} warnings, {count['failed']} failed")
+    plural = "" if count["warning"] == 1 else "s"
+    click.echo(f"\n{count['ok']} ok, {count['warning']} warning{plural}, {count['failed']} failed")

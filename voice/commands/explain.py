@@ -78,7 +78,9 @@ def _page(record: Mapping[str, Any], told: Story, files: Mapping[str, str]) -> I
     yield f"{plain(record['caller']) or 'unknown'} {who} {plain(record['agent'])}, {record['call_sid']}"
     yield f"{told.verdict[:1].upper()}{plain(told.verdict[1:])}."
     yield ""
-    yield from (f"  {plain(name):<12} {plain(value)}" for name, value in _facts(record, told) if value)
+    yield from (
+        f"  {plain(name):<12} {plain(value)}" for name, value in _facts(record, told) if value not in (None, "")
+    )
     yield from (f"  {name:<12} {path}" for name, path in files.items())
     for turn in told.turns:
         yield ""
