@@ -17,8 +17,13 @@ _as_json: Callable[..., Callable[..., None]] = click.option("--json", "as_json",
 
 
 @click.group()
-def main() -> None:
+@click.option("--like", type=int, metavar="PID", help="With the environment and folder of that process, the server's.")
+def main(like: int | None) -> None:
     """The phone voice server's tools. The server itself is started with: gunicorn server:app"""
+    if like is not None:
+        from voice.commands.likeness import take
+
+        take(like)
 
 
 def _call_sid(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:

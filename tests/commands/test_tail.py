@@ -103,3 +103,14 @@ def test_a_call_that_nobody_knows(workers: Running, run: Run, tmp_path: Path) ->
     assert done.exit_code == 1 and "there is no record of it" in done.output
     assert run("tail", "CA1").exit_code == 2
     assert run("tail").exit_code == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_command_takes_its_settings_from_the_server_that_runs(workers: Running, tmp_path: Path) -> None:
+    def listed(pid: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-W", "ignore", "-m", "voice", "--like", str(pid), "calls", "--json"]
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+
+    done = listed(workers.server.pid)
+    assert done.returncode == 0 and "calls" in json.loads(done.stdout), done.stderr
+    assert "cannot be read: No such file" in listed(2**22 + 1).stderr
