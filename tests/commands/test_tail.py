@@ -15,6 +15,7 @@ import pytest
 from tests.commands.conftest import Run
 from tests.console.past import sid
 from tests.running import Running, wait_until
+from voice.records.records import Records
 from voice.sandbox.serving import ROOT
 
 
@@ -59,6 +60,7 @@ def test_every_call_is_told_as_it_happens_and_a_named_one_until_it_is_over(worke
         first.dial()
         first.wait_until_heard("how can I help you?")
         wait_until(lambda: bool(everything.told(first.call_sid)), 10, "the call is told")
+        assert _are_watched(workers), "the workers would write what is new every 30 s only"
         alone = Tailed(workers, first.call_sid)
         second = workers.phone()
         second.dial()
@@ -92,6 +94,14 @@ def test_every_call_is_told_as_it_happens_and_a_named_one_until_it_is_over(worke
     # A call that is over is told from its beginning.
     late = run("tail", first.call_sid, DATABASE_URL=workers.environment["DATABASE_URL"])
     assert late.exit_code == 0 and late.output.count("turn  ") == 2 and "over  " in late.output
+
+
+def _are_watched(workers: Running) -> bool:
+    records = Records(workers.environment["DATABASE_URL"], timeout_s=10)
+    try:
+        return records.glance([])[1]
+    finally:
+        records.stop(1)
 
 
 def _is_over(tailed: Tailed, call_sid: str) -> bool:
