@@ -27,7 +27,8 @@ ROOMS = (
     Room("voice.__main__", 6, beside=("voice.cli",)),
     Room("server", 6),
     Room("gunicorn.conf", 6),
-    Room("voice.cli", 6),
+    Room("voice.cli", 6, beside=("voice.commands",)),
+    Room("voice.commands", 6),
     Room("voice.web", 5),
     Room(
         "voice.call",
@@ -91,12 +92,13 @@ ONLY = {
 
 # These are imported by nobody but the rooms that stand here, whatever the floor, and by themselves.
 RESERVED = {
-    "config.start": ("server", "voice.cli", "gunicorn.conf"),
-    "config.settings": ("config", "server", "voice.cli", "gunicorn.conf"),
+    "config.start": ("server", "voice.cli", "voice.commands", "gunicorn.conf"),
+    "config.settings": ("config", "server", "voice.cli", "voice.commands", "gunicorn.conf"),
     "config.agents": (
         "config",
         "server",
         "voice.cli",
+        "voice.commands",
         "gunicorn.conf",
         "voice.after_call",
         "voice.agent",
@@ -108,7 +110,7 @@ RESERVED = {
         "voice.web",
     ),
     "config.tools": ("config", "server", "voice.agent", "voice.call", "voice.farewell", "voice.tools", "voice.web"),
-    "config.faults": ("config", "server", "voice.cli", "gunicorn.conf", "voice.errors", "voice.web"),
+    "config.faults": ("config", "server", "voice.cli", "voice.commands", "gunicorn.conf", "voice.errors", "voice.web"),
     "config.prices": (
         "config",
         "server",

@@ -57,7 +57,7 @@ The process
     watchdog.py             a thread that looks whether the worker stands still; memory.py, limits.py what it may use
     supervision.py          the worker's own greenlets, begun again when they fail
     errors.py               every error, by what can be done about it
-    cli.py                  `python -m voice ...`
+    cli.py                  `python -m voice ...`: its options; commands/ what each command does
     sandbox/                the world outside on 127.0.0.1: stand-ins, a phone, the demo, the load test
 
 Settings and agents are in `config/`; `server.py` puts everything together; `gunicorn.conf.py` serves it.

@@ -1,53 +1,136 @@
-"""`python -m voice ...`: what an operator runs by hand."""
+"""`python -m voice ...`: what an operator runs by hand. Here stand the options; voice/commands has what they do.
 
+Each command imports what it needs: `--help` waits for nothing.
+"""
+
+import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from voice.core import call_log
+from config.start import environment
+
+_as_json: Callable[..., Callable[..., None]] = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group()
-def main() -> None:
+@click.option("--like", type=int, metavar="PID", help="With the environment and folder of that process, the server's.")
+def main(like: int | None) -> None:
     """The phone voice server's tools. The server itself is started with: gunicorn server:app"""
+    if like is not None:
+        from voice.commands.likeness import take
+
+        take(like)
+
+
+def _call_sid(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is None or re.fullmatch(r"CA[0-9a-f]{32}", given):
+        return given
+    raise click.BadParameter("a call is CA and 32 hexadecimal digits")
+
+
+def _day(context: click.Context, parameter: click.Parameter, given: str | None) -> float | None:
+    from voice.records.search import day
+
+    # The last day is meant with all its hours.
+    found = day(given, 1 if parameter.name == "until" else 0) if given else None
+    if given and found is None:
+        raise click.BadParameter("a day is such as 2026-11-22")
+    return found
+
+
+def _number(context: click.Context, parameter: click.Parameter, given: str) -> str:
+    if re.fullmatch(r"\+[1-9][0-9]{6,14}", given):
+        return given
+    raise click.BadParameter("a number is in E.164 form such as +15551234567")
+
+
+def _url(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is None or re.fullmatch(r"https://[!-~]+", given):
+        return given
+    raise click.BadParameter("an https:// address")
+
+
+# Calls
+
+
+@main.command()
+@click.option("--number", default="", help="Part of the one number or the other.")
+@click.option("--agent", default="")
+@click.option("--since", callback=_day, metavar="DAY", help="The first day, such as 2026-11-22; UTC.")
+@click.option("--until", callback=_day, metavar="DAY", help="The last day.")
+@click.option("--reason", default="", help="Why they ended, or with what result.")
+@click.option("--words", default="", help="Part of what was said.")
+@click.option("--live/--ended", default=None, help="Only those that go on, or that do not.")
+@click.option("--limit", type=click.IntRange(1, 10000), default=20, show_default=True)
+@_as_json
+def calls(
+    number: str,
+    agent: str,
+    since: float | None,
+    until: float | None,
+    reason: str,
+    words: str,
+    live: bool | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Calls that are kept, the latest first. --json: one document, as GET /api/calls answers."""
+    from voice.commands.calls import run
+    from voice.records.search import Search
+
+    run(environment(), Search(number, agent, since, until, reason, words, live), limit, as_json)
+
+
+@main.command()
+@click.argument("call_sid", callback=_call_sid)
+@_as_json
+def explain(call_sid: str, as_json: bool) -> None:
+    """What became of the call CALL_SID: the console's page as text. --json: one document."""
+    from voice.commands.explain import run
+
+    run(environment(), call_sid, as_json)
+
+
+@main.command()
+@click.argument("call_sid", callback=_call_sid, required=False)
+@_as_json
+def tail(call_sid: str | None, as_json: bool) -> None:
+    """What happens in the call CALL_SID until it is over, or in all live calls, of all workers, until Ctrl-C (exit
+    130). --json: one line each."""
+    from voice.commands.tail import run
+
+    sys.exit(run(environment(), call_sid, as_json))
+
+
+@main.command()
+@click.argument("to")
+@click.option("--agent", help="[default: the server's DEFAULT_AGENT]")
+@click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="For the agent's texts.")
+@click.option("--server", help="[default: http://127.0.0.1:$PORT]")
+@_as_json
+def call(to: str, agent: str | None, parameters: tuple[str, ...], server: str | None, as_json: bool) -> None:
+    """Have the running server call the number TO, such as +15551234567; needs API_TOKEN."""
+    from voice.commands.call import run
+
+    run(environment(), to, agent, parameters, server, as_json)
 
 
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def replay(file: Path) -> None:
+@_as_json
+def replay(file: Path, as_json: bool) -> None:
     """Feed a call's log to the conversation again and compare the actions; exit 1 if any differs."""
-    try:
-        with file.open(encoding="utf-8") as lines:
-            replayed = call_log.replay(lines)
-    except (ValueError, OSError) as error:
-        raise click.ClickException(f"{file}: {error}") from error
-    for difference in replayed.differences:
-        click.echo(f"{file}:{difference.line}: {difference.event}")
-        click.echo(f"  logged:   {difference.logged}")
-        click.echo(f"  replayed: {difference.replayed}")
-    same = replayed.events - len(replayed.differences)
-    click.echo(f"{same} of {replayed.events} events led to the same actions ({replayed.actions} actions)")
-    sys.exit(1 if replayed.differences or not replayed.events else 0)
+    from voice.commands.replay import run
+
+    sys.exit(run(file, as_json))
 
 
-@main.command()
-@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds until the database has to answer.")
-def migrate(wait_s: float) -> None:
-    """Bring the database at DATABASE_URL up to date. The server does so too when it starts."""
-    from config.faults import ConfigError
-    from config.settings import Settings
-    from config.start import environment
-    from voice.errors import RecordsUnavailable
-    from voice.records.migrate import migrate
-
-    try:
-        migrate(Settings.database_of(environment()), wait_s)
-    except (ConfigError, RecordsUnavailable) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo("The database is up to date.")
+# The server
 
 
 @main.group()
@@ -57,60 +140,58 @@ def agents() -> None:
 
 @agents.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-def check(directory: Path | None) -> None:
+@_as_json
+def check(directory: Path | None, as_json: bool) -> None:
     """Read every agent's file and say what is wrong with it; exit 1 if anything is. [default: AGENTS_DIR]"""
-    from config.agents import load_agents
-    from config.faults import ConfigError
-    from config.settings import AGENTS_DIR
-    from config.start import environment
+    from voice.commands.agents import run
 
-    environ = environment()
-    try:
-        found = load_agents(directory or Path(environ.get("AGENTS_DIR", "").strip() or AGENTS_DIR), environ)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
-    for agent in found.values():
-        tools = ", ".join((*agent.tools, *agent.webhooks)) or "no tools"
-        click.echo(f"{agent.name}: ok ({', '.join(agent.numbers) or 'no number of its own'}; {tools})")
+    sys.exit(run(environment(), directory, as_json))
 
 
 @main.command()
-@click.argument("to")
-@click.option("--agent", help="[default: the server's DEFAULT_AGENT]")
-@click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="For the agent's texts.")
-@click.option("--server", help="[default: http://127.0.0.1:$PORT]")
-def call(to: str, agent: str | None, parameters: tuple[str, ...], server: str | None) -> None:
-    """Have the running server call the number TO, such as +15551234567; needs API_TOKEN."""
-    from config.start import environment
+@click.option("--wait", "wait_s", default=10.0, show_default=True, help="Seconds until the database has to answer.")
+@_as_json
+def migrate(wait_s: float, as_json: bool) -> None:
+    """Bring the database at DATABASE_URL up to date. The server does so too when it starts."""
+    from voice.commands.migrate import run
 
-    environ = environment()
-    token = environ.get("API_TOKEN", "").strip()
-    if not token:
-        raise click.ClickException("API_TOKEN is not set: the server lets nobody place calls without it")
-    wrong = next((parameter for parameter in parameters if "=" not in parameter), None)
-    if wrong:
-        raise click.BadParameter(f"{wrong!r} is not NAME=VALUE", param_hint="--parameter")
-    body: dict[str, object] = {"to": to, "parameters": dict(parameter.split("=", 1) for parameter in parameters)}
-    if agent:
-        body["agent"] = agent
-    base = server or f"http://127.0.0.1:{environ.get('PORT', '').strip() or 8000}"
-    click.echo(_post(f"{base.rstrip('/')}/api/calls", token, body)["call_sid"])
+    run(environment(), wait_s, as_json)
 
 
-def _post(url: str, token: str, body: dict[str, object]) -> dict[str, Any]:
-    """The server's answer; its error, or its silence, is the command's."""
-    import requests
+@main.command()
+@click.argument("checks", nargs=-1, metavar="[CHECK]...")
+@click.option("--fix", is_flag=True, help="Mend what is safe: make folders, migrate; point numbers here, after asking.")
+@click.option("--yes", is_flag=True, help="With --fix: do not ask.")
+@click.option("--via", metavar="URL", help="Send what is for PUBLIC_URL there, such as http://127.0.0.1:8000.")
+@_as_json
+def doctor(checks: tuple[str, ...], fix: bool, yes: bool, via: str | None, as_json: bool) -> None:
+    """Look at all that a call needs, from settings to the way through the proxy; exit 1 if anything has failed. Asks
+    the vendors for next to nothing. Some only: gunicorn, open-files, folders, database, transcriber, language-model,
+    synthesizer, telephone, outside, numbers. --json: one document."""
+    from voice.commands.doctor import run
 
-    try:
-        response = requests.post(url, json=body, headers={"Authorization": f"Bearer {token}"}, timeout=15)
-        told = response.json()
-    except requests.ConnectionError as error:
-        raise click.ClickException(f"no server answers at {url}: start it, or name it with --server") from error
-    except requests.RequestException as error:
-        raise click.ClickException(f"{url} does not answer as the server would: {error}") from error
-    if not response.ok:
-        raise click.ClickException(f"{told.get('error')}: {told.get('message')}")
-    return dict(told)
+    sys.exit(run(environment(), checks, via.rstrip("/") if via else None, fix, yes, as_json))
+
+
+@main.group()
+def number() -> None:
+    """Phone numbers at Twilio."""
+
+
+@number.command()
+@click.argument("number", callback=_number)
+@click.option("--fallback", metavar="URL", callback=_url, help="[default: the number's own, or this server's]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_as_json
+def use(number: str, fallback: str | None, yes: bool, as_json: bool) -> None:
+    """Point NUMBER, such as +15551234567, at PUBLIC_URL: its calls, their fallback, their status. Shows what would
+    change and asks. --json: one document; without --yes nothing is changed."""
+    from voice.commands.number import run
+
+    run(environment(), number, fallback, yes, as_json)
+
+
+# Without vendors
 
 
 @main.command()

@@ -20,7 +20,8 @@ from tests.running import wait_until
 from voice.presence import IDLE_S, Presence
 from voice.records.records import Records
 from voice.sandbox.phone import Phone
-from voice.web.console.live import GONE_S, LOOK_S, MOST_VIEWERS, Live, TooManyViewers
+from voice.web.console.live import LOOK_S, MOST_VIEWERS, Live, TooManyViewers
+from voice.web.console.workers import GONE_S
 
 
 class Page:

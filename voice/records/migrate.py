@@ -51,8 +51,7 @@ def apply(connection: Connection) -> None:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     # It tells at INFO how it was set up, to every worker's start.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config = _config()
     scripts = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     if current == scripts.get_current_head():
@@ -63,3 +62,16 @@ def apply(connection: Connection) -> None:
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     _log.info("records: the database has been brought up to revision %s", scripts.get_current_head())
+
+
+def revisions(connection: Connection) -> tuple[str | None, list[str]]:
+    """The one that the database has, None without any tables; and those that this program knows, the latest first."""
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+    known = [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+    return MigrationContext.configure(connection).get_current_revision(), known
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config

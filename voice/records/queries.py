@@ -1,6 +1,7 @@
 """The SQL of what is asked. Each runs in the database's thread, in a transaction."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, exists, func, or_, select
@@ -10,6 +11,10 @@ from voice.records.schema import calls, events, leases, outbound, turns
 
 WORKER = "worker "
 """With its owner behind it the name of the lease that a living worker has."""
+BEHIND = "behind "
+"""With a stream's name behind it the name of the lease on asking Twilio back."""
+RETURNED = "Twilio"
+"""Has that lease when the call has come back by itself."""
 LEFT = ("lost", "handed-over")
 """Results of a stream that is over and of a call that may not be."""
 _OWNER_LIVES = exists().where(leases.c.name == WORKER + calls.c.owner, leases.c.until > bindparam("now"))
@@ -27,6 +32,18 @@ def call(connection: Connection, call_sid: str) -> CallRecord | None:
         turns=tuple(_turn(turn) for turn in connection.execute(of_call)),
         events=tuple(Noted(event.at, event.kind, event.detail) for event in connection.execute(noted)),
     )
+
+
+def news(connection: Connection, call_sids: Collection[str], since: float) -> list[tuple[str, str, Noted]]:
+    """What was written of those calls since then, in order of time: call_sid, an id of its own, and the event. A turn
+    is one of kind `turn`, with all of it but its time as detail."""
+    over = select(turns).where(turns.c.call_sid.in_(call_sids), turns.c.at >= since)
+    noted = select(events).where(events.c.call_sid.in_(call_sids), events.c.at >= since)
+    found = [(row.call_sid, row.id, Noted(row.at, row.kind, row.detail)) for row in connection.execute(noted)]
+    for row in connection.execute(over):
+        turn = asdict(_turn(row))
+        found.append((row.call_sid, f"{row.call_sid} turn {row.number}", Noted(turn.pop("at"), "turn", turn)))
+    return sorted(found, key=lambda each: (each[2].at, each[1]))
 
 
 def list_calls(
@@ -65,6 +82,12 @@ def _standings(connection: Connection, which: ColumnElement[bool], now: float, l
     wanted = select(*columns).where(which, calls.c.stream_name.is_not(None), calls.c.owner.is_not(None))
     found = connection.execute(wanted.order_by(calls.c.started_at).limit(limit), {"now": now})
     return [Standing(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found]
+
+
+def has_come_back(connection: Connection, stream_name: str) -> bool:
+    """Whether Twilio has asked what comes behind that stream, whichever worker it asked."""
+    returned = exists().where(leases.c.name == BEHIND + stream_name, leases.c.owner == RETURNED)
+    return bool(connection.execute(select(returned)).scalar_one())
 
 
 def unfinished(connection: Connection, before: float, lost_before: float, limit: int) -> list[str]:

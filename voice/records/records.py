@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from voice.errors import RecordsUnavailable
 from voice.records import migrate, presence, queries, search, statements, statistics
 from voice.records.database import Database
-from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Outbound, Standing, Turn
+from voice.records.entries import CallEnded, CallRecord, CallStarted, Claim, Noted, Outbound, Standing, Turn
 from voice.records.search import Place, Search
 from voice.records.spent import Spender
 from voice.records.statistics import Summary, Waits
@@ -28,7 +28,6 @@ _log = logging.getLogger("voice.records")
 _UPDATABLE = {"answered_by", "result", "reason", "summary", "fields", "usage", "cost", "cost_usd", "agent"}
 # For the worker that ended the call to take it.
 _FINISHED_S = 60.0
-_BEHIND = "behind "
 # As long as anybody may ask.
 _BEHIND_S = 86400.0
 # A call without a stream: so long it may yet come back by itself, and so long its caller waits for it.
@@ -158,6 +157,10 @@ class Records:
         """The call with its turns and events."""
         return self.read(partial(queries.call, call_sid=call_sid))
 
+    def news(self, call_sids: Collection[str], since: float) -> list[tuple[str, str, Noted]]:
+        """What was written of those calls since then: call_sid, an id of its own, and the event or turn."""
+        return self.read(partial(queries.news, call_sids=call_sids, since=since))
+
     def calls(
         self,
         limit: int = 50,
@@ -224,12 +227,12 @@ class Records:
     def came_back(self, stream_name: str) -> None:
         """Twilio has asked what comes behind that stream: nobody needs to ask it back any more. Returns at once."""
         until = self.clock() + _BEHIND_S
-        self._put("", "a return", True, statements.came_back, _BEHIND + stream_name, until)
+        self._put("", "a return", True, statements.came_back, queries.BEHIND + stream_name, until)
 
     def may_ask_back(self, stream_name: str, owner: str) -> bool:
         """Whether it is for `owner` to have Twilio come back with the call behind that stream: it has not come, and no
         other worker was first. True again for the same owner, as long as Twilio has not come."""
-        return self.lease(_BEHIND + stream_name, owner, _BEHIND_S)
+        return self.lease(queries.BEHIND + stream_name, owner, _BEHIND_S)
 
     def release(self, name: str, owner: str) -> None:
         """Before its time; returns at once."""

@@ -1,6 +1,7 @@
 """The SQL of looking for past calls. Each runs in the database's thread, in a transaction."""
 
 from dataclasses import dataclass, fields
+from datetime import datetime, timedelta, timezone
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select
 
@@ -23,10 +24,21 @@ class Search:
     """Or result."""
     words: str = ""
     """Part of what was said, in whatever case the database can tell apart."""
+    live: bool | None = None
+    """Those without an end, or only those with one."""
 
     @property
     def is_empty(self) -> bool:
         return all(getattr(self, field.name) in ("", None) for field in fields(self))
+
+
+def day(text: str, later: int = 0) -> float | None:
+    """The beginning of a day such as 2026-11-22 in UTC, or of one some days later; None for what is none."""
+    try:
+        found = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc) + timedelta(days=later)
+        return found.timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 Place = tuple[float, str]
@@ -56,6 +68,8 @@ def _conditions(wanted: Search) -> list[ColumnElement[bool]]:
         conditions.append(calls.c.started_at < wanted.until)
     if wanted.reason:
         conditions.append(or_(calls.c.result == wanted.reason, calls.c.reason == wanted.reason))
+    if wanted.live is not None:
+        conditions.append(calls.c.ended_at.is_(None) if wanted.live else calls.c.ended_at.is_not(None))
     if wanted.words:
         said = or_(_holds(turns.c.caller, wanted.words), _holds(turns.c.agent, wanted.words))
         conditions.append(exists().where(turns.c.call_sid == calls.c.call_sid, said))

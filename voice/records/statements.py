@@ -165,8 +165,10 @@ def lease(connection: Connection, name: str, owner: str, now: float, until: floa
 
 def came_back(connection: Connection, name: str, until: float) -> bool:
     """From now on no worker's lease, whoever had it."""
-    taken = _insert(connection)(leases).values(name=name, owner="Twilio", until=until)
-    connection.execute(taken.on_conflict_do_update(index_elements=["name"], set_={"owner": "Twilio", "until": until}))
+    taken = _insert(connection)(leases).values(name=name, owner=queries.RETURNED, until=until)
+    connection.execute(
+        taken.on_conflict_do_update(index_elements=["name"], set_={"owner": queries.RETURNED, "until": until})
+    )
     return True
 
 

@@ -12,7 +12,7 @@ A tour in reading order:
     openai.py             the transcriber; openai_session, openai_config (refusals), openai_events, openai_hearing
     xai.py                the language model; then xai_checks (what is refused), xai_stream, demo_script (what it says)
     elevenlabs.py         the synthesizer's door; then elevenlabs_socket, elevenlabs_context
-    twilio_rest.py        the telephone company's REST API; twilio_wire its HTTP
+    twilio_rest.py        the telephone company's REST API; twilio_numbers its numbers, twilio_wire its HTTP
     voices.py, ears.py    speech from text and text from speech; coded_speech.py, speech that a test reads exactly
 
 The phone, from the caller inwards:

@@ -48,6 +48,12 @@ class ElevenLabsStandIn:
         """All that ever connected, oldest first."""
         # Where the vendor tells of a bad key is not known: a 401 to the handshake, or 1008 after it when this is set.
         self.bad_key_is_1008 = False
+        self.missing_voices: set[str] = set()
+        """All others are there."""
+        self.used = 0
+        """Characters of the month, of a million."""
+        self.at_once = 1
+        """Requests that run at the same time, of ten."""
 
     def app(self, environ: Environ, start_response: StartResponse) -> Body:
         try:
@@ -55,7 +61,7 @@ class ElevenLabsStandIn:
                 serve = self._serve_socket if speech[2] == "multi-stream-input" else self._stream
                 return serve(environ, start_response, speech[1])
             self._check_key(environ)
-            return respond(start_response, 200, _look_up(environ["PATH_INFO"]))
+            return respond(start_response, 200, _look_up(environ["PATH_INFO"], self.used))
         except Refused as refused:
             return respond(start_response, refused.status, refused.body)
 
@@ -84,13 +90,16 @@ class ElevenLabsStandIn:
         self._check_key(environ)
         if fault := faults.take(self.faults, faults.AnswerStatus):
             raise Refused(fault.status, "system_busy", "The system is busy.")
+        if voice_id in self.missing_voices:
+            raise Refused(400, "voice_not_found", f"A voice with the voice_id {voice_id} was not found.")
         try:
             body = orjson.loads(request_body(environ))
             text = body["text"]
         except (ValueError, KeyError, TypeError) as error:
             raise Refused(422, "invalid_request", "The body is not JSON with a text.") from error
         _check_query({**query(environ), "model_id": body.get("model_id", "eleven_multilingual_v2")})
-        start_response("200 OK", [("Content-Type", "audio/basic"), ("current-concurrent-requests", "1")])
+        at_once = [("current-concurrent-requests", str(self.at_once)), ("maximum-concurrent-requests", "10")]
+        start_response("200 OK", [("Content-Type", "audio/basic"), *at_once])
         return self._audio(text)
 
     def _audio(self, text: str) -> Iterator[bytes]:
@@ -118,10 +127,14 @@ def _check_query(asked: dict[str, str], formats: tuple[str, ...] = ("ulaw_8000",
         raise Refused(400, "invalid_request", "inactivity_timeout must be between 1 and 180 seconds.")
 
 
-def _look_up(path: str) -> object:
+def _look_up(path: str, used: int) -> object:
     match path:
         case "/v1/user/subscription":
-            counts = {"character_count": 0, "character_limit": 1_000_000, "next_character_count_reset_unix": 1798761600}
+            counts = {
+                "character_count": used,
+                "character_limit": 1_000_000,
+                "next_character_count_reset_unix": 1798761600,
+            }
             may = {"can_extend_character_limit": False, "allowed_to_extend_character_limit": False}
             return {"tier": "creator", "status": "active", **counts, **may}
         case "/v2/voices":

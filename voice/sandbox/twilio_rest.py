@@ -1,4 +1,4 @@
-"""Twilio's REST API for calls and messages, as far as a voice server uses it: a WSGI application on loopback.
+"""Twilio's REST API for calls, messages and numbers, as far as a voice server uses it: a WSGI application on loopback.
 
 Runs on the greenlets of the server that serves it. Updating a live call acts on its simulated phone at once.
 Shapes are Twilio's OpenAPI document `twilio_api_v2010.json`; error codes are those of Twilio's error dictionary.
@@ -11,13 +11,14 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Protocol
 
 import gevent
 import orjson
 
+from voice.sandbox.twilio_numbers import Numbers, account
 from voice.sandbox.twilio_wire import (
     REASONS,
     Fault,
@@ -34,7 +35,10 @@ from voice.sandbox.twilio_wire import (
 __all__ = ["CreatedCall", "Fault", "OnTheLine", "TwilioRestStandIn"]
 
 OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
-_PATH = re.compile(r"/2010-04-01/Accounts/(?P<account>[^/]+)/(?P<resource>Calls|Messages)(/(?P<sid>[^/]+))?\.json")
+_PATH = re.compile(
+    r"/2010-04-01/Accounts/(?P<account>[^/]+)/(?P<resource>Calls|Messages|IncomingPhoneNumbers)(/(?P<sid>[^/]+))?\.json"
+)
+_ACCOUNT = re.compile(r"/2010-04-01/Accounts/(?P<account>[^/.]+)\.json")
 
 
 class OnTheLine(Protocol):
@@ -95,6 +99,13 @@ class TwilioRestStandIn:
     requests: list[tuple[str, str, Form]] = field(default_factory=list)
     # Each is used up by one request.
     faults: deque[Fault] = field(default_factory=deque)
+    status: str = "active"
+    kind: str = "Full"
+    """Of the account; `Trial` is the other one."""
+    clock_ahead_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.numbers = Numbers(self.account_sid)
 
     def attach(self, call_sid: str, phone: OnTheLine) -> None:
         """From now on `call_sid` is this phone's call; it stays known when the call is over."""
@@ -115,15 +126,25 @@ class TwilioRestStandIn:
             status, body = self._answer(method, path, form, environ.get("HTTP_AUTHORIZATION", ""))
         except Refusal as refusal:
             status, body = refusal.status, error_body(refusal)
-        start_response(f"{status} {REASONS.get(status, 'Status')}", [("Content-Type", "application/json")])
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=self.clock_ahead_s), usegmt=True)
+        head = [("Content-Type", "application/json"), ("Date", date)]
+        start_response(f"{status} {REASONS.get(status, 'Status')}", head)
         return [orjson.dumps(body)]
 
     def _answer(self, method: str, path: str, form: Form, authorization: str) -> tuple[int, dict[str, Any]]:
-        match = _PATH.fullmatch(path)
+        match = _PATH.fullmatch(path) or _ACCOUNT.fullmatch(path)
         self._check_key(authorization)
         if match is None or match["account"] != self.account_sid:
             raise not_found(path)
+        if match.re is _ACCOUNT:
+            return 200, account(self.account_sid, self.status, self.kind)
         match method, match["resource"], match["sid"]:
+            case "GET", "IncomingPhoneNumbers", None:
+                return 200, self.numbers.listed(path, form)
+            case "GET", "IncomingPhoneNumbers", sid:
+                return 200, self.numbers.get(sid, path)
+            case "POST", "IncomingPhoneNumbers", str(sid):
+                return 200, self.numbers.update(sid, path, form)
             case "POST", "Calls", None:
                 return 201, self._create_call(form)
             case "GET", "Calls", None:

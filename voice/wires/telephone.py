@@ -38,7 +38,7 @@ class Telephone:
     def __init__(self, account_sid: str, auth_token: str, base_url: str) -> None:
         """`base_url` is https://api.twilio.com or what stands in for it."""
         self.account_sid = account_sid
-        self._client = Client(account_sid, auth_token, http_client=_Rebased(base_url))
+        self._client = Client(account_sid, auth_token, http_client=Rebased(base_url))
         self._validator = RequestValidator(auth_token)
 
     def signed(self, url: str, form: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
@@ -74,7 +74,7 @@ class Telephone:
     def is_live(self, call_sid: str) -> bool:
         """Whether Twilio has the call, in whatever state. Raises as `hang_up`."""
         try:
-            status = _persistently(lambda: self._client.calls(_checked(call_sid)).fetch().status)
+            status = persistently(lambda: self._client.calls(_checked(call_sid)).fetch().status)
         except _Gone:
             return False
         return status not in _OVER
@@ -89,7 +89,7 @@ class Telephone:
                 "async_amd": "true",
                 "async_amd_status_callback": call.machine_detection_url,
             }
-        with _translated():
+        with translated():
             placed = self._client.calls.create(
                 to=call.to,
                 from_=call.from_,
@@ -103,12 +103,12 @@ class Telephone:
 
     def send_sms(self, from_: str, to: str, text: str) -> None:
         """At most 1600 characters; Twilio splits it. Raises as `hang_up`."""
-        with _translated():
+        with translated():
             self._client.messages.create(to=to, from_=from_, body=text)
 
     def _update(self, call_sid: str, **what: str) -> bool:
         try:
-            _persistently(lambda: self._client.calls(_checked(call_sid)).update(**what))
+            persistently(lambda: self._client.calls(_checked(call_sid)).update(**what))
         except _Gone:
             return False
         return True
@@ -139,22 +139,24 @@ def _checked(call_sid: str) -> str:
     return call_sid
 
 
-def _persistently(request: Callable[[], T]) -> T:
+def persistently(request: Callable[[], T]) -> T:
+    """For what can be done twice without harm. Raises VendorUnavailable or VendorRefused."""
     began = time.monotonic()
     for pause in _PAUSES_S:
         try:
-            with _translated():
+            with translated():
                 return request()
         except VendorUnavailable:
             if time.monotonic() - began + pause >= _WITHIN_S:
                 raise
         time.sleep(pause)
-    with _translated():
+    with translated():
         return request()
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """The SDK's errors as ours."""
     try:
         yield
     except (TwilioRestException, TwilioServiceException) as error:
@@ -173,7 +175,7 @@ def _words(error: TwilioRestException | TwilioServiceException) -> str:
     return str(said)[:_SHOWN]
 
 
-class _Rebased(TwilioHttpClient):  # type: ignore[misc]
+class Rebased(TwilioHttpClient):  # type: ignore[misc]
     """Twilio's client, talking to another host: the SDK has no setting for that."""
 
     def __init__(self, base_url: str) -> None:

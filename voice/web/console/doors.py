@@ -5,7 +5,6 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from flask import (
@@ -24,19 +23,18 @@ from flask.typing import ResponseReturnValue
 
 from voice import registry
 from voice.after_call import record_of
-from voice.core import anonymous, story
-from voice.core.stages import SILENCE_S
-from voice.core.transcript import Entry, Past
+from voice.core import anonymous
 from voice.errors import RecordsUnavailable
 from voice.records.entries import CallRecord
 from voice.records.records import Records
-from voice.records.search import Place, Search
+from voice.records.search import Place, Search, day
 from voice.services import Services
 from voice.web.api import Api
 from voice.web.console import chart, exports, guard, shown
 from voice.web.console.live import Live, TooManyViewers
 from voice.web.console.phone import PhoneDoors
 from voice.web.console.sessions import Sessions, Tries
+from voice.web.console.told import story_of
 from voice.web.shown import peer
 from voice.web.signed import form_in_time
 
@@ -177,7 +175,7 @@ class Console:
 
     def call(self, call_sid: str) -> str:
         call = self._kept(call_sid)
-        told = story.tell(record_of(call), _past(call), self._silence_s(call))
+        told = story_of(call, self._services.agents)
         session = registry.session_of(call_sid)
         return render_template(
             "console/call.html",
@@ -237,10 +235,6 @@ class Console:
     def _log(self, call_sid: str) -> Any:
         return self._services.call_log_dir / f"{call_sid}.jsonl"
 
-    def _silence_s(self, call: CallRecord) -> float:
-        agent = self._services.agents.get(call.agent)
-        return agent.turn_taking.max_silence_ms / 1000 if agent else SILENCE_S
-
     def _transfers(self, call: CallRecord) -> list[str]:
         agent = self._services.agents.get(call.agent)
         return list(agent.transfer.to) if agent else []
@@ -250,33 +244,17 @@ def _sid(call_sid: str) -> str:
     return call_sid if _SID.fullmatch(call_sid) else abort(404)
 
 
-def _past(call: CallRecord) -> tuple[Entry, ...]:
-    try:
-        return Past.read(call.checkpoint["past"]).entries if call.checkpoint else ()
-    except (ValueError, KeyError):
-        return ()
-
-
 def _wanted() -> Search:
     """What the query asks for; what makes no sense in it is not asked for."""
     given = {name: value.strip()[:_A_LINE].replace("\0", "") for name, value in request.args.items()}
     return Search(
         number=given.get("number", ""),
         agent=given.get("agent", ""),
-        since=_day(given.get("since", "")),
-        until=_day(given.get("until", ""), 1),
+        since=day(given.get("since", "")),
+        until=day(given.get("until", ""), 1),
         reason=given.get("reason", ""),
         words=given.get("words", ""),
     )
-
-
-def _day(text: str, later: int = 0) -> float | None:
-    """The beginning of a day in UTC, or of one some days later."""
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc) + timedelta(days=later)
-        return day.timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _after() -> Place | None:

@@ -13,23 +13,17 @@ import orjson
 
 from voice import registry
 from voice.errors import RecordsUnavailable
-from voice.presence import IDLE_S, Presence
+from voice.presence import Presence
 from voice.records.records import Records
 from voice.records.statistics import Summary, Waits
 from voice.web.console import chart
+from voice.web.console.workers import Workers, calls_of
 
 MOST_VIEWERS = 100
 """Of one worker: connections are for calls."""
 LOOK_S = 0.5
 BEAT_S = 15.0
 """Below the 55 s after which platforms take a silent connection for dead, and any proxy's minute."""
-GONE_S = 5.0
-"""A worker with calls whose row has not been renewed for so long, while they are watched, is dead; one without has less
-to tell."""
-WATCHED_S = 10.0
-"""So long do the others tell of their calls twice a second, after we have said that somebody looks."""
-_SAID_S = 3.0
-"""So often is it said."""
 _DAY_S = 86400.0
 _STATISTICS_S = 10.0
 
@@ -61,6 +55,7 @@ class Live:
         self._monotonic = monotonic
         self._presence = presence
         self._records = records
+        self._workers = Workers(records, presence.owner)
         self._viewers = 0
         self._looking = threading.Lock()
         self._changed = threading.Condition()
@@ -69,9 +64,6 @@ class Live:
         self._text = b""
         self._thread: threading.Thread | None = None
         self._picture: dict[str, Any] = {}
-        # By worker: the time that its row names, and ours when that was new.
-        self._seen: dict[str, tuple[float, float]] = {}
-        self._seen_at = self._said_at = float("-inf")
         self._day = _day(Summary(0, 0, 0.0, 0.0, ()), chart.drawn((), 0.0))
         self._day_at = float("-inf")
         self._waits: list[Waits] = []
@@ -82,64 +74,28 @@ class Live:
             return self._look_around()
 
     def _look_around(self) -> dict[str, Any]:
-        calls: dict[str, dict[str, Any]] = {}
-        capacity, draining, workers, in_trouble = 0, 0, 0, False
+        in_trouble = False
         now = self._monotonic()
         try:
-            self._say_so(now)
-            rows = self._rows(now)
+            if self._viewers:
+                self._workers.watch(now)
+            others = self._workers.others(now)
             self._count(now)
         except RecordsUnavailable as error:
             if not self._in_trouble:
                 _log.warning("the console sees this worker's calls only: %s", error)
-            rows, in_trouble = [], True
+            others, in_trouble = [], True
         self._in_trouble = in_trouble
-        for owner, state in [(self._presence.owner, self._presence.state()), *rows]:
-            workers += 1
-            capacity += 0 if state["draining"] else state["max_calls"]
-            draining += bool(state["draining"])
-            for call in state["calls"]:
-                # One that was carried on stands in a dead worker's row too.
-                other = calls.get(call["call_sid"])
-                if other is None or other["since"] < call["since"]:
-                    calls[call["call_sid"]] = call | {"worker": owner}
-        ordered = sorted(calls.values(), key=lambda call: (call["since"], call["call_sid"]))
+        rows = [(self._presence.owner, self._presence.state()), *others]
         of_day = {"day": self._day, "in_trouble": in_trouble}
         return {
             "here": self._presence.owner,
-            "workers": workers,
-            "capacity": capacity,
-            "draining": draining,
-            "calls": ordered,
+            "workers": len(rows),
+            "capacity": sum(0 if state["draining"] else state["max_calls"] for _, state in rows),
+            "draining": sum(bool(state["draining"]) for _, state in rows),
+            "calls": calls_of(rows),
             **of_day,
         }
-
-    def _rows(self, now: float) -> list[tuple[str, dict[str, Any]]]:
-        """Of the other workers that are alive."""
-        alive, seen = [], {}
-        if now - self._seen_at > GONE_S / 2:
-            # Nobody has looked meanwhile, and so nobody had to renew his row.
-            self._seen = {}
-        self._seen_at = now
-        for owner, at, text in self._records.presences():
-            before = self._seen.get(owner)
-            # Clocks of two machines differ: what counts is that the row changes.
-            since = before[1] if before and before[0] == at else now
-            if before is None and at < self._records.clock() - 2 * IDLE_S:
-                since = float("-inf")
-            seen[owner] = at, since
-            state = orjson.loads(text)
-            limit = GONE_S if state["calls"] else 2 * IDLE_S + GONE_S
-            if owner != self._presence.owner and now - since <= limit:
-                alive.append((owner, state))
-        self._seen = seen
-        return alive
-
-    def _say_so(self, now: float) -> None:
-        """Have the other workers tell of their calls, while anybody looks."""
-        if self._viewers and now - self._said_at >= _SAID_S:
-            self._records.watch(self._presence.owner, WATCHED_S)
-            self._said_at = now
 
     def _count(self, now: float) -> None:
         """What is counted over the last 24 hours; of the waits only what is new."""

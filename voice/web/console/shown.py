@@ -89,10 +89,11 @@ def dollars(amount: float | None) -> str:
 
 def happenings(story: Story) -> list[dict[str, str]]:
     """What happened besides the turns, one line each."""
-    return [{"at": duration(each.at), "kind": each.kind, "words": _words(each.detail)} for each in story.happenings]
+    return [{"at": duration(each.at), "kind": each.kind, "words": words(each.detail)} for each in story.happenings]
 
 
-def _words(detail: Any) -> str:
+def words(detail: Any) -> str:
+    """`turn 2, stage speech, remedy spoken again`."""
     return ", ".join(
         f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in detail.items()
     )
