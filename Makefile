@@ -47,8 +47,9 @@ demo: $(READY) ## a whole call on this machine, without account or key
 run: $(READY) ## the server, with the environment or .env
 	$(BIN)/gunicorn server:app
 
-bench: $(READY) ## the load test: calls per core; another number: make bench CALLS=100
-	$(BIN)/python -m voice bench $(if $(CALLS),--calls $(CALLS))
+bench: $(READY) ## the load test; more: make bench CALLS=100, RAMP=1 for calls per core, PEER=floor or pipecat, REPEAT=3
+	$(BIN)/python -m voice bench $(if $(CALLS),--calls $(CALLS),$(if $(RAMP),--calls 10)) $(if $(RAMP),--ramp) \
+	  $(if $(PEER),--peer $(PEER)) $(if $(REPEAT),--repeat $(REPEAT))
 
 evals: $(READY) ## simulated callers judge whole conversations; your own agent: make evals AGENT=my_agent.toml
 	$(BIN)/python -m voice evals $(if $(AGENT),--agent $(AGENT))

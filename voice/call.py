@@ -225,8 +225,8 @@ class Call:
     def _converse(self, conversation: Conversation) -> None:
         if not self._transcriber.detects_speech:
             self._endpointing = Endpointing(self._agent.turn_taking.silence_ms)
-        recorder = self._recorder
-        ear = Ear(self._transcriber, self._endpointing, self._report, recorder.hear if recorder else None)
+        has_floor, recorder = lambda: conversation.floor == "agent", self._recorder
+        ear = Ear(self._transcriber, self._endpointing, has_floor, self._report, recorder.hear if recorder else None)
         self._spawn("caller-reader", read_caller, self._caller, ear, self._sensitive, self._report_caller)
         start = time.monotonic()
         self._report(ev.StreamStarted())

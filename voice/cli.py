@@ -135,13 +135,59 @@ def demo(wav: Path, port: int) -> None:
     help="The pace of the stand-ins.",
 )
 @click.option("--preemptive", is_flag=True, help="The agent thinks before the final transcript.")
+@click.option("--transcriber", type=click.Choice(["commit", "server-vad"]), default="commit", show_default=True)
+@click.option("--audio", type=click.Choice(["pcmu", "pcm24k"]), default="pcmu", show_default=True)
+@click.option("--tls", is_flag=True, help="The vendors are met over TLS.")
+@click.option("--visitors", default=0.0, help="Calls a second that come while all are live, for the greeting only.")
+@click.option("--peer", type=click.Choice(["floor", "pipecat"]), help="Measure it in the server's place.")
+@click.option("--target", metavar="URL", help="Call a server that runs elsewhere, such as http://10.0.0.5:8000.")
+@click.option("--listen", default="127.0.0.1:9100", show_default=True, help="For --target: the stand-ins' address.")
+@click.option("--account-sid", default="AC" + "5a" * 16, envvar="TWILIO_ACCOUNT_SID", help="The --target's.")
+@click.option("--auth-token", default="sandbox-twilio-token", envvar="TWILIO_AUTH_TOKEN", help="The --target's.")
+@click.option("--public-url", default="https://voice.example.com", envvar="PUBLIC_URL", help="The --target's.")
+@click.option("--ramp", is_flag=True, help="More and more calls, until the service level is broken.")
+@click.option("--most", default=500, show_default=True, help="Where the ramp ends.")
+@click.option("--repeat", type=click.IntRange(1, 99), default=1, show_default=True, help="Medians of so many runs.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="[default: bench/<date>.json]")
-def bench(calls: int, turns: int, seed: int, delays: str, preemptive: bool, json_path: Path | None) -> None:
+def bench(
+    calls: int, turns: int, seed: int, delays: str, preemptive: bool, ramp: bool, most: int, repeat: int, **more: Any
+) -> None:
     """Place many calls at once to one worker on one core; exit 1 if any turn, word or byte was lost."""
-    from voice.sandbox.bench import Plan, run
+    from dataclasses import replace
 
-    path = json_path or Path("bench") / time.strftime("%Y-%m-%dT%H-%M-%S.json")
-    sys.exit(run(Plan(calls, turns, seed, preemptive, delays == "fast"), path))
+    from voice.sandbox import bench, bench_ramp
+    from voice.sandbox.bench_plan import Plan
+
+    path = more["json_path"] or Path("bench") / time.strftime("%Y-%m-%dT%H-%M-%S.json")
+    plan = Plan(
+        calls,
+        turns,
+        seed,
+        preemptive,
+        delays == "fast",
+        transcriber=more["transcriber"],
+        audio_format=more["audio"],
+        tls=more["tls"],
+        peer=more["peer"] or "",
+        visitors_per_s=more["visitors"],
+    )
+    if more["target"]:
+        sys.exit(_bench_elsewhere(plan, path, more))
+    if ramp:
+        sys.exit(bench.ramp((replace(plan, calls=number) for number in bench_ramp.numbers(calls, most)), path, repeat))
+    sys.exit(bench.run(plan, path, repeat))
+
+
+def _bench_elsewhere(plan: Any, path: Path, given: dict[str, str]) -> int:
+    from voice.sandbox.bench_target import Target, run
+
+    host, _, port = given["listen"].rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.BadParameter(f"{given['listen']!r} is not HOST:PORT", param_hint="--listen")
+    target = Target(
+        given["target"].rstrip("/"), (host, int(port)), given["account_sid"], given["auth_token"], given["public_url"]
+    )
+    return run(plan, target, path)
 
 
 @main.command()

@@ -108,7 +108,7 @@ class Recorder:
         self._size = 0
 
     def hear(self, mulaw: bytes) -> None:
-        """A frame of the caller's; 50 times a second."""
+        """Some frames of the caller's."""
         self._caller += SILENCE * len(mulaw) if self._muted else mulaw
         self._frames += 1
         if self._frames % _FRAMES == 0:

@@ -1,20 +1,36 @@
 """The load test: its figures from observations made up by hand, and one small run that has to be sound."""
 
 import os
+import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import gevent
 import orjson
 import pytest
 from gevent import subprocess
 
-from voice.sandbox import bench_integrity, bench_machine, bench_report
-from voice.sandbox.bench import Plan, run
-from voice.sandbox.bench_caller import Crowd
-from voice.sandbox.bench_figures import HOPS, Figures, Load, Memory, Spread, barge_ins, figures, hops, lateness, spread
+from voice.sandbox import bench_integrity, bench_machine, bench_ramp, bench_report, bench_target
+from voice.sandbox.bench import run
+from voice.sandbox.bench_caller import Answered, Crowd
+from voice.sandbox.bench_figures import (
+    HOPS,
+    Figures,
+    Load,
+    Memory,
+    Spread,
+    barge_ins,
+    figures,
+    hops,
+    lateness,
+    medians,
+    spread,
+)
 from voice.sandbox.bench_integrity import AudioFaults, audio_faults
 from voice.sandbox.bench_machine import Moment
 from voice.sandbox.bench_observed import Final, Observed, PhoneSide, Request, Speech
+from voice.sandbox.bench_plan import Plan
 from voice.sandbox.bench_script import (
     GREETING,
     Part,
@@ -25,6 +41,7 @@ from voice.sandbox.bench_script import (
     question,
     sentences,
 )
+from voice.sandbox.serving import ServerProcess
 
 # The caller speaks 1 s after the beginning and again, into the answer, 4 s after it. A frame goes out every 20 ms.
 SENT_AT = [100 + n * 0.02 for n in range(600)]
@@ -58,6 +75,7 @@ def _call() -> Observed:
         sessions=1,
         received=SENT[:-160],
         # The 30th frame of silence goes out at 102.58, and at 105.58.
+        speech_started_at=[101.05, 104.021],
         finals=[Final(question(7, 1), 102.581, 102.7), Final(question(7, 2), 105.590, 105.7)],
         requests=[
             Request(102.702, _events(102.9), [question(7, 1)], [GREETING]),
@@ -100,6 +118,12 @@ def test_a_barge_in_counts_from_the_second_frame_of_speech() -> None:
     assert barge_ins(call, 100, 110) == pytest.approx([3], abs=1e-6)
     assert barge_ins(call, 105, 110) == []
     assert barge_ins(replace(call, phone=replace(call.phone, clears_at=[103.0])), 100, 110) == []
+
+
+def test_a_barge_in_that_the_transcriber_hears_counts_from_its_word() -> None:
+    call = _call()
+    assert barge_ins(call, 100, 110, vendor_hears=True) == pytest.approx([2], abs=1e-6)
+    assert barge_ins(replace(call, speech_started_at=[101.05]), 100, 110, vendor_hears=True) == []
 
 
 def test_percentiles_are_values_that_occurred() -> None:
@@ -256,6 +280,80 @@ def test_a_caller_who_fails_keeps_nobody_waiting() -> None:
     assert nobody.all_here.is_set() and nobody.first_left.is_set()
 
 
+def test_medians_are_of_each_figure_by_itself_and_forget_no_fault() -> None:
+    runs = [_figures(_call()), _figures(replace(_call(), completed=1)), _figures(replace(_call(), sockets=2))]
+    runs = [replace(run, driver_core_share=share) for run, share in zip(runs, (0.1, 0.9, 0.2), strict=True)]
+    found = medians(runs)
+    assert found.driver_core_share == 0.2 and found.latency == runs[0].latency and found.memory == runs[0].memory
+    assert found.turns_completed == 1 and len(found.faults) == len(runs[2].faults) > 0 and not found.sound
+
+
+def test_a_server_elsewhere_has_no_machine() -> None:
+    first, last = (replace(moment, server_cpu_s=None) for moment in (LOAD.first, LOAD.last))
+    nothing = Load(first, last, Memory(None, None, None))
+    found = figures([_call()], nothing)
+    assert found.server_cpu_s_per_call_minute is None and found.memory_mb_per_call is None and found.sound
+    shown = bench_report.table({}, found)
+    assert "runs elsewhere" in shown and "PSS" not in shown
+
+
+def test_a_peer_is_held_to_what_callers_hear() -> None:
+    call = replace(_call(), requests=[], sockets=0)
+    assert bench_integrity.faults(call) and not bench_integrity.faults(call, peer=True)
+    assert bench_integrity.faults(_heard(GREETING), peer=True)
+    assert audio_faults(b"\x7f" * 320, b"\xff" * 320).moved == 320
+    assert not audio_faults(b"\x7f" * 320, b"\xff" * 320, as_samples=True).any
+    assert not audio_faults(b"x" * 480, b"x" * 319, as_samples=True).any and audio_faults(b"x" * 480, b"x" * 319).any
+
+
+def test_how_calls_began() -> None:
+    began = [Answered(5.0, 40.0), Answered(7.0, None), Answered(None, None)]
+    found = figures([_call()], replace(LOAD, answered=began, hub_busy_ms=12.0))
+    assert found.webhook == Spread(2, 5, 7, 7, 7) and found.greeting == Spread(1, 40, 40, 40, 40)
+    assert "12.0 ms at most" in bench_report.table({}, found)
+
+
+# The ramp
+
+
+def _step(calls: int, added: float, clear: float = 5, late: float = 1, failures: Sequence[str] = ()) -> Figures:
+    return replace(
+        _figures(_call()),
+        calls=calls,
+        latency={"sum": Spread(9, 1, added, added, added)},
+        barge_in=Spread(9, 1, clear, clear, clear),
+        driver_late=Spread(9, 0, 0, late, late),
+        failures=list(failures),
+    )
+
+
+def test_the_ramp_ends_with_the_first_number_that_does_not_hold() -> None:
+    assert bench_ramp.broken(_step(10, 50, 20, 20)) == ""
+    assert "adds 51 ms" in bench_ramp.broken(_step(10, 51))
+    assert "21 ms" in bench_ramp.broken(_step(10, 9, clear=21))
+    assert "driver" in bench_ramp.broken(_step(10, 9, late=21))
+    assert "lost" in bench_ramp.broken(_step(10, 9, failures=["gone"]))
+    assert bench_ramp.calls_per_core([_step(10, 9), _step(20, 40), _step(30, 90), _step(40, 40)]) == 20
+    assert bench_ramp.calls_per_core([_step(10, 90)]) == bench_ramp.calls_per_core([]) == 0
+
+
+def test_the_numbers_of_a_ramp_rise_to_the_most() -> None:
+    assert list(bench_ramp.numbers(10, 40)) == [10, 15, 20, 30, 40]
+    assert list(bench_ramp.numbers(150, 300)) == [150, 175, 200, 250, 300]
+    assert list(bench_ramp.numbers(220, 300)) == [220, 250, 300]
+    assert list(bench_ramp.numbers(7, 7)) == [7]
+
+
+def test_the_ramp_is_told_as_one_table(tmp_path: Path) -> None:
+    steps = [_step(10, 9), _step(20, 90)]
+    shown = bench_report.ramp({"run": "x", "machine": "this"}, steps)
+    assert "nothing lost: 10" in shown and "the server adds 90 ms" in shown and "this" in shown
+    assert "at least" not in shown and "10 at least" in bench_report.ramp({}, steps[:1])
+    bench_report.write_ramp(tmp_path / "ramp.json", {}, steps)
+    written = orjson.loads((tmp_path / "ramp.json").read_bytes())
+    assert written["calls_per_core"] == 10 and [one["calls"] for one in written["steps"]] == [10, 20]
+
+
 # The machine
 
 
@@ -289,5 +387,39 @@ def test_five_calls_at_once_are_sound(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert (found["audio_lost"], found["audio_added"], found["audio_moved"]) == (0, 0, 0)
     assert found["latency"]["sum"]["count"] >= 5, told
     assert found["barge_in"]["count"] >= 1, told
+    assert found["webhook"]["count"] == found["greeting"]["count"] == 5 and found["hub_busy_ms"] > 0, told
     assert os.sched_getaffinity(0) == allowed
     assert "silence_ms = 600" in agent_file(False), "the figures count 30 frames of silence"
+
+
+def test_a_server_elsewhere_is_called_with_our_stand_ins(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the command prints is what a server is started with, as an operator would."""
+    plan = Plan(calls=2, turns=1, fast=True, spread_s=0)
+    ours, path = _free_port(), tmp_path / "bench.json"
+    target = bench_target.Target(
+        f"http://127.0.0.1:{ours}", ("127.0.0.1", _free_port()), "AC" + "0" * 32, "a-token-of-its-own", patience_s=60
+    )
+    running = gevent.spawn(bench_target.run, plan, target, path)
+    told = ""
+    with gevent.Timeout(10):
+        while "Waiting for it" not in told:
+            told += capfd.readouterr().out
+            gevent.sleep(0.01)
+    printed = dict(line.split("=", 1) for line in told.splitlines() if line[:1].isupper() and "=" in line)
+    assert "TWILIO_AUTH_TOKEN" not in printed and printed["DEFAULT_AGENT"] == "bench"
+    own = {
+        "TWILIO_AUTH_TOKEN": target.auth_token,
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'voice.db'}",
+        "CALL_LOG_DIR": str(tmp_path / "calls"),
+        "CLIPS_DIR": str(tmp_path / "clips"),
+    }
+    with (tmp_path / "log").open("wb") as log, ServerProcess(printed | own, log, port=ours):
+        assert running.get(timeout=60) == 0, capfd.readouterr().out
+    found = orjson.loads(path.read_bytes())
+    assert found["sound"] and found["turns_completed"] == 2 and found["server_core_share"] is None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

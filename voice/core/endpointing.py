@@ -19,6 +19,7 @@ _CLEARLY_VOICED = 0.65
 _ONSET_FRAMES = 5
 _ONSET_POINTS = 4
 """Speech is so many points within so many frames: a voiced frame is one, a clear one two. 40 ms of a clear voice do."""
+_MOST_POINTS = 2
 _FALL_DB = 6.0
 _FALL_FRAMES = 4
 """Fallen so far within so many frames, it is a slam that rings out; a voice begins by growing louder."""
@@ -37,13 +38,20 @@ class Endpointing:
     def __init__(self, silence_ms: int) -> None:
         self.silence_ms = silence_ms
         self._noise = LineNoise()
-        self._speaking = False
+        self.speaking = False
         self._quiet_ms = 0
         self._unvoiced_ms = _UNVOICED_MS
         self._points: deque[int] = deque(maxlen=_ONSET_FRAMES)
         self._levels: deque[float] = deque([0.0], maxlen=_FALL_FRAMES)
         self._window = SILENCE * WINDOW_BYTES
         self._rest = b""
+
+    @property
+    def undecided_frames(self) -> int:
+        """Nothing changes before so many more frames: they may be fed together."""
+        if self.speaking:
+            return max(1, -(-(self.silence_ms - self._quiet_ms) // FRAME_MS))
+        return max(1, -(-(_ONSET_POINTS - sum(self._points)) // _MOST_POINTS))
 
     def feed(self, mulaw: bytes) -> Speech | None:
         """The next stretch of audio of any length; the last change in it, if there was one."""
@@ -66,7 +74,7 @@ class Endpointing:
         self._unvoiced_ms = 0 if voiced else self._unvoiced_ms + FRAME_MS
         falling = level < max(self._levels) - _FALL_DB
         self._levels.append(level)
-        if self._speaking:
+        if self.speaking:
             return self._still_speaking(loud)
         return self._perhaps_speaking(0.0 if falling else voice)
 
@@ -74,13 +82,13 @@ class Endpointing:
         self._points.append((voice > _VOICED) + (voice > _CLEARLY_VOICED))
         if sum(self._points) < _ONSET_POINTS:
             return None
-        self._speaking, self._quiet_ms = True, 0
+        self.speaking, self._quiet_ms = True, 0
         return Speech.STARTED
 
     def _still_speaking(self, loud: bool) -> Speech | None:
         self._quiet_ms = 0 if loud and self._unvoiced_ms <= _UNVOICED_MS else self._quiet_ms + FRAME_MS
         if self._quiet_ms < self.silence_ms:
             return None
-        self._speaking = False
+        self.speaking = False
         self._points.clear()
         return Speech.STOPPED

@@ -29,8 +29,9 @@ Whole calls with the real server:
     serving.py            gunicorn as a process of its own, pointed at the stand-ins
     demo.py               `python -m voice demo`; then demo_caller, demo_account (what is printed), demo_record (what
                           the API tells), demo_report, demo_faults; call_tail follows the call's log as it is written
-    bench.py              `python -m voice bench`, the load test; then bench_script, bench_caller, bench_machine,
-                          bench_observed, bench_integrity, bench_figures, bench_report
+    bench.py              `python -m voice bench`, the load test; then bench_plan, bench_script, bench_server (what is
+                          measured; bench_inside, our eye in it), bench_caller, bench_machine, bench_observed,
+                          bench_integrity, bench_figures, bench_report, bench_ramp, bench_target (a server elsewhere)
     evals.py              `python -m voice evals`, simulated callers judge whole conversations; then eval_script,
                           eval_cast, eval_noise, eval_caller, eval_seen, eval_history, eval_judge, eval_report
 """

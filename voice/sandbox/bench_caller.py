@@ -1,6 +1,7 @@
 """One caller of the load test, on a greenlet of its own from dialing to hang-up, and the moment they all share."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import gevent
@@ -11,9 +12,11 @@ from voice.sandbox.journal import PhoneTimeout
 from voice.sandbox.phone import Phone
 
 _START_S = 30.0
+"""Until the greeting has been heard."""
 _TURN_S = 30.0
 _GOODBYE_S = 15.0
 _PAUSE_MS = 300
+_LOOK_S = 0.1
 # A good second of the answer has been heard when the caller interrupts it.
 _HEARD_MS = 1200
 
@@ -45,6 +48,35 @@ class Crowd:
         self.first_left.set()
 
 
+@dataclass(frozen=True)
+class Answered:
+    """How one call began, in ms; None where it did not come so far."""
+
+    webhook_ms: float | None
+    greeting_ms: float | None
+    """From the stream's handshake to the first audio."""
+
+
+@dataclass(eq=False)
+class Visitor:
+    """Hears the greeting and hangs up."""
+
+    phone: Phone
+
+    def run(self) -> None:
+        self.phone.dial()
+        try:
+            _wait(self.phone, lambda: self.phone.heard_text == GREETING, _START_S, "greeted")
+            self.phone.hang_up()
+            self.phone.wait_until_over(_GOODBYE_S)
+        except PhoneTimeout:
+            self.phone.hang_up()
+
+    @property
+    def answered(self) -> Answered:
+        return answered(self.phone)
+
+
 @dataclass(eq=False)
 class Caller:
     part: Part
@@ -56,6 +88,10 @@ class Caller:
     """Why the call did not go to its end."""
     # When the latest question had been said.
     _asked_at: float = 0.0
+
+    @property
+    def answered(self) -> Answered:
+        return answered(self.phone)
 
     def run(self) -> None:
         try:
@@ -76,7 +112,7 @@ class Caller:
             self._ask(turn)
             if interrupted:
                 what = f"hearing the beginning of answer {turn}"
-                self.phone.journal.wait_for(self._has_heard_enough, _TURN_S, what)
+                _wait(self.phone, self._has_heard_enough, _TURN_S, what)
             else:
                 self._wait_for(sentences(self.part.caller, turn)[-1], _TURN_S)
             self.completed += 1
@@ -88,8 +124,9 @@ class Caller:
 
     def _wait_for(self, sentence: str, timeout: float) -> None:
         """Until the agent has said it and a little pause has passed."""
-        # Asked 50 times a second: reading words out of the sound is for the pauses.
-        self.phone.journal.wait_for(
+        # Reading words out of the sound is for the pauses.
+        _wait(
+            self.phone,
             lambda: self.phone.is_silent(_PAUSE_MS) and self._last_heard() == sentence,
             timeout,
             f"hearing the end of {sentence!r}",
@@ -109,3 +146,18 @@ class Caller:
             self.phone.wait_until_over(_GOODBYE_S)
         except PhoneTimeout as timeout:
             self.failure = self.failure or str(timeout)
+
+
+def _wait(phone: Phone, happened: Callable[[], bool], timeout: float, what: str) -> None:
+    """As the journal does, which looks at each frame: hundreds of callers would be busy with looking."""
+    deadline = time.monotonic() + timeout
+    while not happened():
+        if phone.journal.closed or time.monotonic() > deadline:
+            raise PhoneTimeout(phone.journal.story(what, timeout))
+        gevent.sleep(_LOOK_S)
+
+
+def answered(phone: Phone) -> Answered:
+    media, asked_at = phone.journal.all("media"), phone.stream_asked_at
+    greeting_ms = (media[0].at - asked_at) * 1000 if media and asked_at is not None else None
+    return Answered(phone.webhooks_ms[0] if phone.webhooks_ms else None, greeting_ms)

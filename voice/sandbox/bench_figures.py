@@ -1,15 +1,25 @@
 """The load test's figures, from what was observed. Pure."""
 
 import math
+import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from voice.core.audio import FRAME_MS
 from voice.sandbox import bench_integrity
+from voice.sandbox.bench_caller import Answered
 from voice.sandbox.bench_machine import Moment
 from voice.sandbox.bench_observed import Final, Observed, Request, Speech
-from voice.sandbox.bench_script import ONSET_FRAMES, SILENCE_FRAMES, first_sentence_tokens, question, sentences
+from voice.sandbox.bench_plan import Plan
+from voice.sandbox.bench_script import (
+    ONSET_FRAMES,
+    SILENCE_FRAMES,
+    first_sentence_tokens,
+    question,
+    sentences,
+)
 
 HOPS = ("silence_to_commit", "final_to_request", "sentence_to_text", "audio_to_caller")
 
@@ -27,11 +37,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Memory:
-    """PSS of the worker in MB."""
+    """PSS of the server's processes in MB; None where it runs elsewhere."""
 
-    before: float
-    full: float
-    after: float
+    before: float | None
+    full: float | None
+    after: float | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,10 @@ class Load:
     last: Moment
     """... to here."""
     memory: Memory
+    hub_busy_ms: float | None = None
+    """The longest that the server's hub did not look at its sockets; None: unknown."""
+    answered: Sequence[Answered] = ()
+    """How calls began: of those that came while all were live, if any did, else of all."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +81,14 @@ class Figures:
     answer: Spread | None
     """From the frame with which the caller's silence is long enough to the answer's first audio: vendors and all."""
     barge_in: Spread | None
-    """From the frame that decides it to `clear`."""
-    server_cpu_s_per_call_minute: float
-    server_core_share: float
+    """From what decides it to `clear`."""
+    webhook: Spread | None
+    """Until a call's first webhook was answered."""
+    greeting: Spread | None
+    """From the stream's handshake to the greeting's first audio."""
+    server_cpu_s_per_call_minute: float | None
+    """None, as everything of the server's machine, where it runs elsewhere."""
+    server_core_share: float | None
     driver_core_share: float
     others_core_share: float
     """What everything else on this machine took meanwhile, the kernel's own work too; latencies suffer from it."""
@@ -80,7 +99,9 @@ class Figures:
     driver_latest_ms: float
     """The longest of the whole run, calls' beginnings too."""
     memory: Memory
-    memory_mb_per_call: float
+    memory_mb_per_call: float | None
+    hub_busy_ms: float | None
+    """The longest that the server's hub did not look at its sockets, from the first call to the window's end."""
 
     @property
     def sound(self) -> bool:
@@ -88,41 +109,73 @@ class Figures:
         return self.turns_completed == self.turns_expected and not self.failures and not self.faults
 
 
-def figures(calls: Sequence[Observed], load: Load, preemptive: bool = False) -> Figures:
-    """With `preemptive` replies no hops: the request goes out before the final transcript."""
-    window_s = load.last.at - load.first.at
-    audio = [bench_integrity.audio_faults(call.phone.sent, call.received) for call in calls]
-    server_s = load.last.server_cpu_s - load.first.server_cpu_s
-    driver_s = load.last.driver_cpu_s - load.first.driver_cpu_s
+def figures(calls: Sequence[Observed], load: Load, plan: Plan = Plan()) -> Figures:
+    """With preemptive replies no hops: the request goes out before the final transcript."""
+    first, last = load.first, load.last
+    window_s = last.at - first.at
+    audio = [bench_integrity.audio_faults(call.phone.sent, call.received, plan.as_samples) for call in calls]
+    server_s = _less(last.server_cpu_s, first.server_cpu_s)
+    driver_s = last.driver_cpu_s - first.driver_cpu_s
     # The kernel counts the whole in ticks and each process to the nanosecond: nothing else can come out below zero.
-    all_s = load.last.machine_cpu_s - load.first.machine_cpu_s
+    others_s = max(0.0, last.machine_cpu_s - first.machine_cpu_s - (server_s or 0.0) - driver_s)
+    memory_mb = _less(load.memory.full, load.memory.before)
+    turns = [] if plan.preemptive else [turn for call in calls for turn in hops(call, first.at, last.at)]
     return Figures(
         calls=len(calls),
         turns_expected=sum(len(call.part.interrupts) for call in calls),
         turns_completed=sum(call.completed for call in calls),
         turns_interrupted=sum(sum(call.part.interrupts) for call in calls),
         failures=[f"caller {call.part.caller}: {call.failure}" for call in calls if call.failure],
-        faults=[fault for call in calls for fault in bench_integrity.faults(call)],
+        faults=[fault for call in calls for fault in bench_integrity.faults(call, bool(plan.peer), plan.as_samples)],
         audio_bytes=sum(len(call.phone.sent) for call in calls),
         audio_lost=sum(one.lost for one in audio),
         audio_added=sum(one.added for one in audio),
         audio_moved=sum(one.moved for one in audio),
         window_s=window_s,
-        latency=_latency(
-            [] if preemptive else [turn for call in calls for turn in hops(call, load.first.at, load.last.at)]
-        ),
-        answer=spread(ms for call in calls for ms in answers(call, load.first.at, load.last.at)),
-        barge_in=spread([ms for call in calls for ms in barge_ins(call, load.first.at, load.last.at)]),
-        server_cpu_s_per_call_minute=server_s / (len(calls) * window_s / 60),
-        server_core_share=server_s / window_s,
+        latency=_latency(turns),
+        answer=spread(ms for call in calls for ms in answers(call, first.at, last.at)),
+        barge_in=spread([ms for call in calls for ms in barge_ins(call, first.at, last.at, plan.vendor_hears)]),
+        webhook=spread(one.webhook_ms for one in load.answered if one.webhook_ms is not None),
+        greeting=spread(one.greeting_ms for one in load.answered if one.greeting_ms is not None),
+        server_cpu_s_per_call_minute=None if server_s is None else server_s / (len(calls) * window_s / 60),
+        server_core_share=None if server_s is None else server_s / window_s,
         driver_core_share=driver_s / window_s,
-        others_core_share=max(0.0, all_s - server_s - driver_s) / window_s,
-        stolen_core_share=(load.last.stolen_s - load.first.stolen_s) / window_s,
-        driver_late=spread(ms for call in calls for ms in lateness(call.phone.sent_at, load.first.at, load.last.at)),
+        others_core_share=others_s / window_s,
+        stolen_core_share=(last.stolen_s - first.stolen_s) / window_s,
+        driver_late=spread(ms for call in calls for ms in lateness(call.phone.sent_at, first.at, last.at)),
         driver_latest_ms=max(call.phone.late_ms for call in calls),
         memory=load.memory,
-        memory_mb_per_call=(load.memory.full - load.memory.before) / len(calls),
+        memory_mb_per_call=None if memory_mb is None else memory_mb / len(calls),
+        hub_busy_ms=load.hub_busy_ms,
     )
+
+
+def medians(runs: Sequence[Figures]) -> Figures:
+    """Of every figure by itself; counts of the first run, and whatever went wrong in any of them."""
+    if len(runs) == 1:
+        return runs[0]
+    median: Figures = _median(runs)
+    return replace(
+        median,
+        turns_completed=min(run.turns_completed for run in runs),
+        failures=[one for run in runs for one in run.failures],
+        faults=[one for run in runs for one in run.faults],
+    )
+
+
+def _median(values: Sequence[Any]) -> Any:
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, Spread | Memory | Figures):
+        given = [value for value in values if value is not None]
+        names = [field.name for field in fields(first)]
+        return type(first)(**{name: _median([getattr(value, name) for value in given]) for name in names})
+    if isinstance(first, dict):
+        return {name: _median([value[name] for value in values]) for name in first}
+    return statistics.median(value for value in values if value is not None) if isinstance(first, float) else first
+
+
+def _less(last: float | None, first: float | None) -> float | None:
+    return None if last is None or first is None else last - first
 
 
 def spread(values: Iterable[float]) -> Spread | None:
@@ -155,15 +208,20 @@ def answers(call: Observed, start: float, end: float) -> list[float]:
     return found
 
 
-def barge_ins(call: Observed, start: float, end: float) -> list[float]:
-    """From the decisive frame of each interruption to the `clear` that answered it, in ms."""
+def barge_ins(call: Observed, start: float, end: float, vendor_hears: bool = False) -> list[float]:
+    """From what decides each interruption to the `clear` that answered it, in ms.
+
+    That is a frame of the caller's, or the transcriber's word where `vendor_hears`.
+    """
     found = []
     for turn, interrupted in enumerate(call.part.interrupts, 1):
         if interrupted and turn < len(call.phone.spoke_at):
-            decisive = _frame_at(call, call.phone.spoke_at[turn][0], ONSET_FRAMES - 1)
-            cleared = _next(call.phone.clears_at, decisive)
-            if decisive and cleared and start <= cleared <= end:
-                found.append((cleared - decisive) * 1000)
+            spoke_at = call.phone.spoke_at[turn][0]
+            heard_at = _next(call.speech_started_at, spoke_at)
+            decided = heard_at if vendor_hears else _frame_at(call, spoke_at, ONSET_FRAMES - 1)
+            cleared = _next(call.phone.clears_at, decided)
+            if decided and cleared and start <= cleared <= end:
+                found.append((cleared - decided) * 1000)
     return found
 
 

@@ -10,6 +10,8 @@ from voice.sandbox.bench_script import GREETING, question, sentences
 # The transcriber gets two frames at a time: the last one of a call may have waited for a second.
 _UNSENT_BYTES = FRAME_BYTES
 
+_ONE_SILENCE = bytes(0xFF if byte == 0x7F else byte for byte in range(256))
+
 
 @dataclass(frozen=True)
 class AudioFaults:
@@ -25,21 +27,31 @@ class AudioFaults:
         return bool(self.lost or self.added or self.moved)
 
 
-def audio_faults(sent: bytes, received: bytes) -> AudioFaults:
+def audio_faults(sent: bytes, received: bytes, as_samples: bool = False) -> AudioFaults:
+    """`as_samples`: they were made into samples and back. That leaves one of mu-law's two kinds of silence, and a
+    resampler keeps the last sample for the next."""
+    unsent = _UNSENT_BYTES
+    if as_samples:
+        sent, received, unsent = sent.translate(_ONE_SILENCE), received.translate(_ONE_SILENCE), unsent + 2
     common = min(len(sent), len(received))
     moved = 0
     if sent[:common] != received[:common]:
         moved = sum(ours != theirs for ours, theirs in zip(sent, received, strict=False))
     lost = len(sent) - len(received)
-    return AudioFaults(max(0, lost) if lost > _UNSENT_BYTES else 0, max(0, -lost), moved)
+    return AudioFaults(max(0, lost) if lost > unsent else 0, max(0, -lost), moved)
 
 
-def faults(call: Observed) -> list[str]:
-    """What a call that went well would not show; each begins with the caller's number."""
-    found = [*_heard(call), *_model(call), *_vendors(call), *call.phone.complaints]
-    if len(call.phone.clears_at) != sum(call.part.interrupts):
+def faults(call: Observed, peer: bool = False, as_samples: bool = False) -> list[str]:
+    """What a call that went well would not show; each begins with the caller's number.
+
+    A `peer` is not held to what the history tells, nor to how often it asks and clears: only to what callers hear.
+    """
+    found = [*_heard(call), *call.phone.complaints]
+    if not peer:
+        found += [*_model(call), *_vendors(call)]
+    if not peer and len(call.phone.clears_at) != sum(call.part.interrupts):
         found.append(f"{len(call.phone.clears_at)} clear for {sum(call.part.interrupts)} interruptions")
-    if (audio := audio_faults(call.phone.sent, call.received)).any:
+    if (audio := audio_faults(call.phone.sent, call.received, as_samples)).any:
         found.append(f"caller audio: {audio.lost} bytes lost, {audio.added} added, {audio.moved} moved")
     return [f"caller {call.part.caller}: {fault}" for fault in found]
 

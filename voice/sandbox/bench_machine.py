@@ -24,8 +24,8 @@ class Moment:
 
     at: float
     """`time.monotonic()`"""
-    server_cpu_s: float
-    """Of gunicorn's whole process tree."""
+    server_cpu_s: float | None
+    """Of the server's whole process tree; None where it runs elsewhere."""
     driver_cpu_s: float
     machine_cpu_s: float
     """Of everything that runs on the machine."""
@@ -39,11 +39,11 @@ def cores() -> Cores:
     return Cores(allowed[0], allowed[1]) if len(allowed) > 1 else Cores(None, None)
 
 
-def moment(server_pid: int) -> Moment:
+def moment(server_pid: int | None) -> Moment:
     # man 5 proc: user, nice, system, idle, iowait, irq, softirq, steal; all cores together.
     user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split(None, 9)[1:9])
     machine_s, stolen_s = (user + nice + system + irq + softirq) / _TICKS_PER_S, steal / _TICKS_PER_S
-    server_s = sum(map(_cpu_s, _tree(server_pid)))
+    server_s = None if server_pid is None else sum(map(_cpu_s, _tree(server_pid)))
     return Moment(time.monotonic(), server_s, time.process_time(), machine_s, stolen_s)
 
 
@@ -55,6 +55,11 @@ def pss_mb(pid: int) -> float:
     """Proportional set size: a page that several processes share counts in part. In MB of 1024 * 1024 bytes."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0]) / 1024
+
+
+def tree_pss_mb(pid: int | None) -> float | None:
+    """Of a process and all below it; None where it runs elsewhere."""
+    return None if pid is None else sum(map(pss_mb, _tree(pid)))
 
 
 def processor() -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from voice.sandbox.bench_caller import Caller
-from voice.sandbox.bench_script import Part, question, sentences
+from voice.sandbox.bench_script import Part, asker, question, sentences
+from voice.sandbox.demo_script import text_of
 from voice.sandbox.elevenlabs_context import Context
 from voice.sandbox.openai_session import Session
 from voice.sandbox.stand_ins import Sandbox
@@ -67,6 +68,8 @@ class Observed:
     """How many transcription sessions had this caller's words; one is right. The same for `sockets`."""
     received: bytes
     """The audio of the first of them."""
+    speech_started_at: Sequence[float]
+    """When the transcriber told that the caller speaks, where it is the one who hears it."""
     finals: Sequence[Final]
     requests: Sequence[Request]
     sockets: int
@@ -84,7 +87,7 @@ def _observe(caller: Caller, sandbox: Sandbox) -> Observed:
     answers = {sentences(part.caller, turn)[0] for turn in turns}
     sessions = [s for s in sandbox.openai.sessions if not questions.isdisjoint(s.finals)]
     sockets = [s for s in sandbox.elevenlabs.sockets if any(t.strip() in answers for c in s.contexts for t in c.texts)]
-    asked = [a for a in sandbox.xai.requests if a.headers.get("x-grok-conv-id") == phone.call_sid]
+    asked = [a for a in sandbox.xai.requests if _asked_for(a, part.caller, phone.call_sid)]
     return Observed(
         part=part,
         completed=caller.completed,
@@ -92,6 +95,7 @@ def _observe(caller: Caller, sandbox: Sandbox) -> Observed:
         phone=_phone_side(caller),
         sessions=len(sessions),
         received=sessions[0].audio if sessions else b"",
+        speech_started_at=[at for session in sessions for at in session.speech_started_at],
         finals=[final for session in sessions for final in _finals(session)],
         requests=[_request(one) for one in asked],
         sockets=len(sockets),
@@ -120,9 +124,17 @@ def _finals(session: Session) -> list[Final]:
     return [Final(text, committed_at, sent_at) for text, committed_at, sent_at in rows]
 
 
+def _asked_for(asked: Asked, caller: int, call_sid: str) -> bool:
+    """Who tells the call's name is believed; of others the latest message tells it."""
+    named = asked.headers.get("x-grok-conv-id")
+    if named is not None or not isinstance(asked.body, dict):
+        return named == call_sid
+    return asker(text_of(asked.body["messages"][-1])) == caller
+
+
 def _request(asked: Asked) -> Request:
     messages = asked.body["messages"] if isinstance(asked.body, dict) else []
-    said = {role: [str(m["content"]) for m in messages if m["role"] == role] for role in ("user", "assistant")}
+    said = {role: [text_of(m) for m in messages if m["role"] == role] for role in ("user", "assistant")}
     return Request(asked.asked_at, asked.sent_at, said["user"], said["assistant"])
 
 

@@ -14,13 +14,16 @@ GREETING = "Hello, how can I help you?"
 INTERRUPTED_SHARE = 0.3
 _QUESTION = re.compile(r"Caller (\d+) asks question (\d+) now")
 # As long as the instructions of a real agent: each request carries them.
-_INSTRUCTIONS = (
+INSTRUCTIONS = (
     "You answer the phone. " + "You speak in short sentences, without lists or markup, and never guess. " * 20
 )
 _AGENT = f"""greeting = "{GREETING}"
-instructions = "{_INSTRUCTIONS.strip()}"
+instructions = "{INSTRUCTIONS.strip()}"
 voice = "benchVoice"
 tools = ["hang_up"]
+
+[limits]
+idle_prompt_s = 300
 
 [turn_taking]
 silence_ms = 600
@@ -74,6 +77,12 @@ def answer(messages: Sequence[Message]) -> Answer:
     """The language model's. It knows the caller only by the last message."""
     asked = _QUESTION.findall(text_of(messages[-1]))
     return Answer(" ".join(sentences(*map(int, asked[-1]))) if asked else "Nobody asked a question.")
+
+
+def asker(text: str) -> int | None:
+    """Who asks the last question in it."""
+    asked = _QUESTION.findall(text)
+    return int(asked[-1][0]) if asked else None
 
 
 def first_sentence_tokens(text: str) -> int:

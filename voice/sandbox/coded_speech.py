@@ -28,7 +28,7 @@ OVERLAP = 16
 """Bytes at the end of a frame in which the next may begin already, when the first was cut short."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class CodedFrame:
     tag: int
     """Who or what speaks: chosen by the encoder, 0..65535."""

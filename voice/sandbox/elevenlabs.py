@@ -71,7 +71,7 @@ class ElevenLabsStandIn:
         good_key = headers.get("xi-api-key") == self.api_key
         if not self.bad_key_is_1008:
             self._check_key(environ)
-        _check_query(asked)
+        _check_query(asked, ("ulaw_8000", "pcm_8000"))
         served = upgrade(environ)
         socket = SpeechSocket(served, voice_id, asked, headers, self.voice, self.delays, self.faults)
         self.sockets.append(socket)
@@ -105,12 +105,12 @@ class ElevenLabsStandIn:
             raise Refused(401, "invalid_api_key", "Invalid API key")
 
 
-def _check_query(asked: dict[str, str]) -> None:
+def _check_query(asked: dict[str, str], formats: tuple[str, ...] = ("ulaw_8000",)) -> None:
     model = asked.get("model_id", "eleven_multilingual_v2")
     if model not in MODELS:
         raise Refused(400, "unsupported_model", f"Model {model} cannot be used with this endpoint.")
-    if asked.get("output_format") != "ulaw_8000":
-        raise Refused(400, "invalid_output_format", "Only ulaw_8000 is spoken here.")
+    if asked.get("output_format") not in formats:
+        raise Refused(400, "invalid_output_format", f"Only {' and '.join(formats)} are spoken here.")
     if model == "eleven_multilingual_v2" and "language_code" in asked:
         raise Refused(400, "unsupported_language", f"Model {model} does not support language_code.")
     timeout = asked.get("inactivity_timeout", "20")

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from gevent.queue import Queue
 
-from voice.core.audio import BYTES_PER_MS
+from voice.core.audio import BYTES_PER_MS, decode
 from voice.sandbox import faults
 from voice.sandbox.delays import Delays
 from voice.sandbox.served_socket import ServedSocket
@@ -28,6 +28,8 @@ class Manner:
     auto_mode: bool
     sync_alignment: bool
     inactivity_s: float
+    pcm: bool = False
+    """Audio as 16-bit samples, not as mu-law."""
 
 
 class Context:
@@ -138,7 +140,7 @@ class Context:
     def _speak(self, asked_at: float, text: str) -> bool:
         self.spoken.append(text)
         gevent.sleep(max(0, asked_at + self._delays.first_audio_ms / 1000 - time.monotonic()))
-        for piece in pieces(self._voice, text):
+        for piece in pieces(self._voice, text, self._manner.pcm):
             alignment = piece.alignment if self._manner.sync_alignment else None
             said = {"audio": piece.audio, "contextId": self.id}
             sent_at = time.monotonic()
@@ -167,20 +169,20 @@ class Context:
 @dataclass(frozen=True)
 class Piece:
     audio: str
-    """Base64 of mu-law."""
+    """Base64."""
     ms: float
     alignment: dict[str, list[Any]]
     """Times restart at 0 in each piece."""
 
 
 @lru_cache(512)
-def pieces(voice: Voice, text: str) -> tuple[Piece, ...]:
+def pieces(voice: Voice, text: str, pcm: bool = False) -> tuple[Piece, ...]:
     """The speech of `text` as the vendor's messages carry it, 200 to 500 ms each (the last may be shorter)."""
     speech = voice.synthesize(text)
-    return tuple(_piece(speech, start) for start in range(0, max(1, speech.ms), _PIECE_MS))
+    return tuple(_piece(speech, start, pcm) for start in range(0, max(1, speech.ms), _PIECE_MS))
 
 
-def _piece(speech: Speech, start_ms: int) -> Piece:
+def _piece(speech: Speech, start_ms: int, pcm: bool) -> Piece:
     audio = speech.mulaw[start_ms * BYTES_PER_MS : (start_ms + _PIECE_MS) * BYTES_PER_MS]
     inside = [
         (char, start - start_ms, duration)
@@ -189,4 +191,4 @@ def _piece(speech: Speech, start_ms: int) -> Piece:
     ]
     chars, starts, durations = (list(column) for column in zip(*inside, strict=True)) if inside else ([], [], [])
     alignment = {"chars": chars, "charStartTimesMs": starts, "charDurationsMs": durations}
-    return Piece(base64.b64encode(audio).decode(), len(audio) / BYTES_PER_MS, alignment)
+    return Piece(base64.b64encode(decode(audio) if pcm else audio).decode(), len(audio) / BYTES_PER_MS, alignment)

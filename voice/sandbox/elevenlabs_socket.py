@@ -57,6 +57,7 @@ class SpeechSocket:
             query.get("auto_mode") == "true",
             query.get("sync_alignment") == "true",
             float(query.get("inactivity_timeout", "20")),
+            query.get("output_format") == "pcm_8000",
         )
         self._last_input = time.monotonic()
 

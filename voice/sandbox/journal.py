@@ -73,12 +73,13 @@ class Journal:
                 if self.closed or not event.wait(max(0.0, deadline - time.monotonic())):
                     if happened():
                         return
-                    raise PhoneTimeout(self._story(what, timeout))
+                    raise PhoneTimeout(self.story(what, timeout))
                 event.clear()
         finally:
             self._waiting.remove(event)
 
-    def _story(self, what: str, timeout: float) -> str:
+    def story(self, what: str, timeout: float) -> str:
+        """What is told of a wait in vain."""
         why = "and the call is over" if self.closed else f"within {timeout} s"
         first = self.entries[0].at if self.entries else 0.0
         lines = [f"  {e.at - first:8.3f} s  {e.direction:8} {e.kind} {e.detail}" for e in self.entries[-25:]]

@@ -16,11 +16,13 @@ from gevent.event import Event
 from voice.core.audio import FRAME_MS
 from voice.sandbox import stream_messages
 from voice.sandbox.journal import Journal
-from voice.sandbox.mouth import Mouth
+from voice.sandbox.mouth import SILENT_FRAME, Mouth
 from voice.sandbox.pacer import PACER
 from voice.sandbox.playback import Playback
 from voice.sandbox.stream_messages import Clear, Malformed, Mark, Media, StreamNames
 from voice.sandbox.stream_socket import Closed, StreamSocket
+
+_SILENT_PAYLOAD = b2a_base64(SILENT_FRAME, newline=False)
 
 
 class End(StrEnum):
@@ -45,6 +47,8 @@ class Line:
     sent_frames: int = 0
     # `time.monotonic()` of each frame that went out.
     sent_at: "array[float]" = field(default_factory=lambda: array("d"))
+    asked_at: float = 0.0
+    """When its handshake began, by `time.monotonic()`."""
     late_ms: float = 0.0
     """The longest that a frame went out after its moment."""
     _socket: StreamSocket = field(default_factory=StreamSocket)
@@ -60,6 +64,7 @@ class Line:
     def open(self, address: tuple[str, int], url: str, headers: dict[str, str], parameters: dict[str, str]) -> None:
         """Upgrade at `address` as if it were `url`; returns when `start` was sent. Raises LineFault."""
         self._media = stream_messages.media_template(self.names)
+        self.asked_at = time.monotonic()
         self._socket.open(address, url, headers)
         self._send(stream_messages.CONNECTED, "connected")
         self._sequence = 1
@@ -110,7 +115,7 @@ class Line:
                 self.journal.warn(31930, "the server reads too slowly: caller audio was dropped")
             return
         self._sequence += 1
-        payload = b2a_base64(audio, newline=False)
+        payload = _SILENT_PAYLOAD if audio is SILENT_FRAME else b2a_base64(audio, newline=False)
         moment_ms = (self._chunk - 1) * FRAME_MS
         self.sent_at.append(time.monotonic())
         self._socket.write_long_text(self._media % (self._sequence, self._chunk, moment_ms, payload))

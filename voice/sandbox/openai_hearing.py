@@ -3,7 +3,7 @@
 from array import array
 from dataclasses import dataclass
 
-from voice.core.audio import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, encode, loudness
+from voice.core.audio import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, SILENCE, encode, loudness
 from voice.sandbox.coded_speech import frames
 from voice.sandbox.openai_config import Config
 
@@ -20,6 +20,10 @@ class Words:
         self._tail = b""
 
     def hear(self, mulaw: bytes) -> None:
+        if mulaw.count(SILENCE) == len(mulaw) >= FRAME_BYTES and self._tail.count(SILENCE) == len(self._tail):
+            # Most of a call, and nothing can begin in it.
+            self._tail = mulaw[-FRAME_BYTES + 1 :]
+            return
         audio = self._tail + mulaw
         end = 0
         for frame in frames(audio):
@@ -77,6 +81,8 @@ class Stopped:
 
 
 _LOUD_FRAMES = 3
+# A resampler on its way here holds back a sample or two, and nothing is decided by those.
+_ALMOST_A_FRAME = FRAME_BYTES - 2
 
 
 class VoiceActivity:
@@ -95,7 +101,8 @@ class VoiceActivity:
 
     def hear(self, mulaw: bytes) -> list[Started | Stopped]:
         audio = self._tail + mulaw
-        whole = len(audio) - len(audio) % FRAME_BYTES
+        rest = len(audio) % FRAME_BYTES
+        whole = len(audio) if rest >= _ALMOST_A_FRAME else len(audio) - rest
         self._tail = audio[whole:]
         heard = [self._frame(audio[at : at + FRAME_BYTES]) for at in range(0, whole, FRAME_BYTES)]
         return [turn for turn in heard if turn is not None]

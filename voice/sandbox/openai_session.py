@@ -1,6 +1,5 @@
 """One transcription session: its handler's greenlet reads the client; a greenlet per commit finishes the transcript."""
 
-import base64
 import binascii
 import itertools
 import time
@@ -20,6 +19,8 @@ from voice.sandbox.served_socket import ServedSocket
 
 _MIN_COMMIT_MS = 100
 _numbers = itertools.count(1)
+_APPEND = b'{"type":"input_audio_buffer.append","audio":"'
+_AUDIO = slice(len(_APPEND), -2)
 
 
 @dataclass(eq=False)
@@ -44,6 +45,8 @@ class Session:
     """Codes of the error events sent."""
     committed_at: list[float] = field(default_factory=list)
     """`time.monotonic()` of each commit that was taken."""
+    speech_started_at: list[float] = field(default_factory=list)
+    """When the client was told that speech began."""
     finals: list[str] = field(default_factory=list)
     """Final transcripts sent."""
     finals_at: list[float] = field(default_factory=list)
@@ -91,6 +94,9 @@ class Session:
         self.send("error", error={**error, "event_id": event_id})
 
     def _answer(self, message: bytes) -> None:
+        # Nearly all there is, as nearly all clients write it.
+        if message.startswith(_APPEND) and message.endswith(b'"}') and (audio := _decoded(message[_AUDIO])) is not None:
+            return self._hear(audio)
         try:
             event = orjson.loads(message)
             type_ = event["type"]
@@ -137,11 +143,14 @@ class Session:
         self._meet("update")
 
     def _append(self, event: dict[str, Any]) -> None:
+        audio = _decoded(event.get("audio"))
+        if audio is None:
+            self.appends += 1
+            raise Refused("invalid_value", "Invalid 'audio': expected base64-encoded audio bytes.", "audio")
+        self._hear(audio)
+
+    def _hear(self, audio: bytes) -> None:
         self.appends += 1
-        try:
-            audio = base64.b64decode(event["audio"], validate=True)
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise Refused("invalid_value", "Invalid 'audio': expected base64-encoded audio bytes.", "audio") from error
         mulaw = self.hearing.hear(audio)
         if self.faults:
             self._meet("append")
@@ -150,6 +159,7 @@ class Session:
             self._delta(self._item(), news)
         for turn in self._vad.hear(mulaw) if self._vad else ():
             if isinstance(turn, Started):
+                self.speech_started_at.append(time.monotonic())
                 self.send("input_audio_buffer.speech_started", audio_start_ms=turn.audio_ms, item_id=self._item())
             else:
                 self.send("input_audio_buffer.speech_stopped", audio_end_ms=turn.audio_ms, item_id=self._item())
@@ -229,3 +239,11 @@ class Session:
                 else:
                     self.socket.drop()
                 return
+
+
+def _decoded(base64: Any) -> bytes | None:
+    """None for what is not base64."""
+    try:
+        return binascii.a2b_base64(base64, strict_mode=True)
+    except (TypeError, ValueError):
+        return None

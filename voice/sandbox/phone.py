@@ -146,6 +146,16 @@ class Phone:
         return max((line.late_ms for line in self._call.lines), default=0.0)
 
     @property
+    def webhooks_ms(self) -> list[float]:
+        """How long each webhook took that was answered."""
+        return self._call.web.took_ms
+
+    @property
+    def stream_asked_at(self) -> float | None:
+        """`time.monotonic()` when the first stream's handshake began."""
+        return self._call.lines[0].asked_at if self._call.lines else None
+
+    @property
     def sent_frames(self) -> int:
         return sum(line.sent_frames for line in self._call.lines)
 

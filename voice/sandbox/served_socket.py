@@ -1,6 +1,7 @@
 """One WebSocket of a stand-in, taken over from the WSGI server: its handler's greenlet reads, any greenlet writes."""
 
 import socket
+import struct
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -9,7 +10,7 @@ import gevent
 import orjson
 from gevent.lock import RLock
 from websockets.exceptions import InvalidState
-from websockets.frames import Frame, Opcode
+from websockets.frames import Frame, Opcode, apply_mask  # type: ignore[attr-defined]  # in C where there is a wheel
 from websockets.protocol import Protocol, Side, State
 from websockets.utils import accept_key
 
@@ -18,6 +19,9 @@ from voice.sandbox.doors import Environ, reset
 # OpenAI takes 15 MiB of audio in one event, which is 20 MiB of base64.
 MAX_MESSAGE_BYTES = 24 * 2**20
 _FAREWELL_S = 1.0
+# Masked, one whole message in one frame.
+_TEXT, _BINARY = 0x81, 0x82
+_LENGTH_16, _LENGTH_64 = struct.Struct(">H"), struct.Struct(">Q")
 
 
 class ServedSocket:
@@ -25,6 +29,8 @@ class ServedSocket:
         self._connection = connection
         self._protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=MAX_MESSAGE_BYTES)
         self._messages: deque[bytes] = deque()
+        # The beginning of a frame whose rest is still to come.
+        self._unread = b""
         # The pieces of a message that came in several frames.
         self._fragments: list[bytes] = []
         self._writing = RLock()
@@ -84,17 +90,32 @@ class ServedSocket:
 
     def _read(self) -> bool:
         try:
+            if type(self._connection) is socket.socket:
+                # It is empty nearly always, which the kernel need not be asked for. TLS may hold something back.
+                self._connection._wait(self._connection._read_event)  # type: ignore[attr-defined]
             data = self._connection.recv(65536)
         except OSError:
             return False
         if not data:
             return False
-        self._protocol.receive_data(data)
-        for frame in self._protocol.events_received():
-            self._take(frame)  # type: ignore[arg-type]
+        data = self._unread + data
+        start = 0
+        while end := _frame_end(data, start):
+            # Whole messages are nearly all that comes, fifty a second of each call: the protocol sees only the rest.
+            if data[start] in (_TEXT, _BINARY) and data[start + 1] >= 0x80 and self.open:
+                self._messages.append(_unmasked(data, start, end))
+            else:
+                self._receive(data[start:end])
+            start = end
+        self._unread = data[start:]
+        return True
+
+    def _receive(self, frame: bytes) -> None:
+        self._protocol.receive_data(frame)
+        for event in self._protocol.events_received():
+            self._take(event)  # type: ignore[arg-type]
         # What came before a close frame in the same read is still handed out.
         self._over = not self._flush()
-        return True
 
     def _take(self, frame: Frame) -> None:
         match frame.opcode:
@@ -120,6 +141,31 @@ class ServedSocket:
                 except OSError:
                     return False
         return True
+
+
+def _frame_end(data: bytes, start: int) -> int:
+    """Where the frame that begins at `start` ends; 0 when it is not there as a whole. RFC 6455, section 5.2.
+
+    What is too long is there at once: its head is enough to refuse it.
+    """
+    if len(data) < start + 2:
+        return 0
+    length, head = data[start + 1] & 0x7F, start + (6 if data[start + 1] & 0x80 else 2)
+    if length >= 126:
+        layout = _LENGTH_16 if length == 126 else _LENGTH_64
+        head += layout.size
+        if len(data) < head:
+            return 0
+        length = layout.unpack_from(data, start + 2)[0]
+    if length > MAX_MESSAGE_BYTES:
+        return len(data)
+    return head + length if len(data) >= head + length else 0
+
+
+def _unmasked(data: bytes, start: int, end: int) -> bytes:
+    size = data[start + 1] & 0x7F
+    mask = start + (2 if size < 126 else 4 if size == 126 else 10)
+    return apply_mask(data[mask + 4 : end], data[mask : mask + 4])
 
 
 def wants_upgrade(environ: Environ) -> bool:

@@ -28,24 +28,28 @@ class ServerProcess:
         workers: int = 1,
         port: int = 0,
         prefix: tuple[str, ...] = (),
+        command: tuple[str, ...] = (),
         cpu: int | None = None,
     ) -> None:
         """`port` 0 or one that is taken: any that is free. `prefix` is a command to run it under, such as nice.
 
-        `cpu` is the one core that all of it shall run on; Linux only.
+        `command` is another server's, which takes its port from PORT and answers /healthz. `cpu` is the one core that
+        all of it shall run on; Linux only.
         """
         self.port = _free_port(port)
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = os.environ | environment | {"PORT": str(self.port), "WEB_CONCURRENCY": str(workers)}
         self._log = log
-        self._prefix = prefix
+        self._command = command or (sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "server:app")
+        self._command = (*prefix, *self._command)
         self._cpu = cpu
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Return when it answers. Raises RuntimeError when it ends or does not answer within 30 s; its log says why."""
-        command = [*self._prefix, sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "server:app"]
-        self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, env=self._environment, stdout=self._log, stderr=self._log
+        )
         if self._cpu is not None:
             # Long before it forks its workers, which inherit it.
             os.sched_setaffinity(self._process.pid, {self._cpu})

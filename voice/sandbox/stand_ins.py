@@ -1,5 +1,6 @@
-"""All four vendors behind one socket on 127.0.0.1, served by the greenlets of the calling process."""
+"""All four vendors behind one socket, served by the greenlets of the calling process."""
 
+from pathlib import Path
 from typing import Literal
 
 from gevent.pool import Pool
@@ -22,8 +23,15 @@ class Sandbox:
     """Use as a context manager, or `start` and `stop`; started again after a stop it keeps its port."""
 
     def __init__(
-        self, *, delays: Delays = Delays(), speech: Literal["coded", "espeak"] = "coded", port: int = 0
+        self,
+        *,
+        delays: Delays = Delays(),
+        speech: Literal["coded", "espeak"] = "coded",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
+        """All is TLS with a `certificate` and its key, two files. `host` is listened on, and named in addresses."""
         # pocketsphinx and espeak are loaded only where somebody really listens and speaks.
         ears = None
         if speech == "espeak":
@@ -34,13 +42,18 @@ class Sandbox:
         self.xai = XaiStandIn(delays)
         self.elevenlabs = ElevenLabsStandIn(delays, Espeak() if speech == "espeak" else Coded())
         self.twilio = TwilioRestStandIn("AC" + "5a" * 16, "sandbox-twilio-token")
+        self.host = host
         self.port = port
+        self.certificate = certificate
         self._server: WSGIServer | None = None
 
     def start(self) -> None:
         """Listen and return. Raises OSError if a given port is taken."""
-        address = ("127.0.0.1", self.port)
-        self._server = WSGIServer(address, self.app, handler_class=Handler, spawn=Pool(), log=None, backlog=_BACKLOG)
+        files = map(str, self.certificate or ())
+        tls = dict(zip(("certfile", "keyfile"), files, strict=False))
+        self._server = WSGIServer(
+            (self.host, self.port), self.app, handler_class=Handler, spawn=Pool(), log=None, backlog=_BACKLOG, **tls
+        )
         self._server.start()
         self.port = self._server.server_port
 
@@ -59,15 +72,15 @@ class Sandbox:
 
     def environment(self) -> dict[str, str]:
         """What a server needs in its environment to meet these vendors. Ask after `start`."""
-        here = f"127.0.0.1:{self.port}"
+        here, s = f"{self.host}:{self.port}", "s" if self.certificate else ""
         return {
-            "OPENAI_REALTIME_URL": f"ws://{here}/v1/realtime",
+            "OPENAI_REALTIME_URL": f"ws{s}://{here}/v1/realtime",
             "OPENAI_API_KEY": self.openai.api_key,
-            "XAI_BASE_URL": f"http://{here}/v1",
+            "XAI_BASE_URL": f"http{s}://{here}/v1",
             "XAI_API_KEY": self.xai.api_key,
-            "ELEVENLABS_BASE_URL": f"http://{here}",
+            "ELEVENLABS_BASE_URL": f"http{s}://{here}",
             "ELEVENLABS_API_KEY": self.elevenlabs.api_key,
-            "TWILIO_API_BASE_URL": f"http://{here}",
+            "TWILIO_API_BASE_URL": f"http{s}://{here}",
             "TWILIO_ACCOUNT_SID": self.twilio.account_sid,
             "TWILIO_AUTH_TOKEN": self.twilio.auth_token,
             "PUBLIC_URL": "https://voice.example.com",

@@ -7,6 +7,7 @@ switches, so messages cannot interleave; what the socket does not take waits in 
 import os
 import socket as sockets
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import gevent
@@ -50,6 +51,8 @@ class StreamSocket:
     _fragments: list[bytes] = field(default_factory=list)
     _protocol: ClientProtocol = field(init=False)
     _socket: socket.socket = field(init=False)
+    # The kernel's own, past gevent's: it takes what it can at once and never waits.
+    _send: Callable[[bytes | bytearray], int] = field(init=False)
 
     def open(self, address: tuple[str, int], url: str, headers: dict[str, str]) -> None:
         """Upgrade at `address` as if it were `url`. Raises LineFault."""
@@ -59,6 +62,7 @@ class StreamSocket:
                 self._socket = socket.create_connection(address)
                 self._socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
                 self._upgrade(headers)
+                self._send = self._socket._sock.send
         except ConnectionRefusedError as error:
             raise LineFault(31902, "connection refused") from error
         except OSError as error:
@@ -74,16 +78,21 @@ class StreamSocket:
         self.write(_HEAD.pack(0x81, 0xFE, len(text), self._mask) + apply_mask(text, self._mask))
 
     def write(self, data: bytes) -> None:
-        self.unsent += data
-        self.flush()
+        if self.unsent:
+            self.unsent += data
+            self.flush()
+        elif data:
+            self.unsent += data[self._taken(data) :]
 
     def flush(self) -> None:
         if self.unsent:
-            try:
-                taken = self._socket.send(self.unsent, 0, 0.0)
-            except BlockingIOError:
-                return
-            del self.unsent[:taken]
+            del self.unsent[: self._taken(self.unsent)]
+
+    def _taken(self, data: bytes | bytearray) -> int:
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return 0
 
     # Reading
 

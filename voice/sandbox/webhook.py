@@ -4,7 +4,8 @@ Blocking standard-library HTTP: it is cooperative once gevent has patched the st
 """
 
 import http.client
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from twilio.request_validator import RequestValidator
@@ -30,6 +31,8 @@ class Webhooks:
     """What the server is called in TwiML and signatures: `https://voice.example.com`."""
     auth_token: str
     journal: Journal
+    took_ms: list[float] = field(default_factory=list)
+    """Each request that was answered: from its connection to the last byte."""
 
     def __post_init__(self) -> None:
         self.reroute(self.server)
@@ -80,6 +83,7 @@ class Webhooks:
         return self._exchange(method, target or "/", body, headers | self.headers(url, form))
 
     def _exchange(self, method: str, target: str, body: str | None, headers: dict[str, str]) -> tuple[str, str]:
+        began = time.monotonic()
         connection = http.client.HTTPConnection(*self.address, timeout=_TIMEOUT_S)
         try:
             connection.request(method, target, body, headers)
@@ -91,4 +95,5 @@ class Webhooks:
             connection.close()
         if not 200 <= response.status < 300:
             raise WebhookFailed(11200, f"{target}: HTTP {response.status}")
+        self.took_ms.append((time.monotonic() - began) * 1000)
         return text, response.headers.get("Content-Type", "")

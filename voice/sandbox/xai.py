@@ -158,7 +158,8 @@ class XaiStandIn:
 def _watch(connection: Any, asked: Asked) -> None:
     """Mark the request the moment its client leaves. Looks at the next byte without taking it."""
     try:
-        asked.cancelled = connection.recv(1, socket.MSG_PEEK) == b""
+        # Below TLS, which has no peeking: there a client that says goodbye is met by the next write.
+        asked.cancelled = socket.socket.recv(connection, 1, socket.MSG_PEEK) == b""
     except OSError:
         asked.cancelled = True
 

@@ -8,7 +8,7 @@ import binascii
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ _BURST_BYTES = 2000 * 8
 """So much audio may arrive ahead of real time (a network's hiccup); what is beyond is no caller's."""
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 _STREAM_SID = re.compile(r"MZ[0-9a-f]{32}")
+_FRAMES_TOGETHER = 5
 _DIGITS_AT_ONCE = 32
 _DIGITS_PER_S = 10
 """Nobody presses keys faster, for long."""
@@ -106,30 +107,52 @@ class Caller:
                 case _:
                     self._skip("before start")
 
-    def messages(self, timeout: float = MEDIA_TIMEOUT_S) -> Iterator[Message]:
-        """What comes after `start`, to the stream's end; what makes no sense is skipped and counted.
+    def messages(self, at_once: Callable[[], int], timeout: float = MEDIA_TIMEOUT_S) -> Iterator[Message]:
+        """What comes after `start`, to the stream's end; what makes no sense is skipped and counted. `at_once` tells
+        how many messages may be waited for; of those that come together, the audio is one Media of 100 ms at most.
 
         Ends after Stopped. Raises StreamClosed when the socket ends without it, CallerStreamError for another start
         and for a line on which nothing comes for `timeout` seconds.
         """
         while True:
             try:
-                message = self._read(timeout)
+                texts = self._stream.receive_all(timeout, at_once())
             except TimeoutError as error:
                 raise CallerStreamError(f"no audio for {timeout:g} s") from error
-            if message is None:
-                continue
-            self._count(message.get("sequenceNumber"))
-            if (meant := self._meaning(message)) is None:
-                continue
-            yield meant
-            if isinstance(meant, Stopped):
-                return
+            audio: list[bytes] = []
+            for text in texts:
+                meant = self._understand(text)
+                if meant is None:
+                    continue
+                if isinstance(meant, bytes):
+                    audio.append(meant)
+                    if len(audio) < _FRAMES_TOGETHER:
+                        continue
+                if audio:
+                    yield Media(b"".join(audio))
+                    audio = []
+                if not isinstance(meant, bytes):
+                    yield meant
+                if isinstance(meant, Stopped):
+                    return
+            if audio:
+                yield Media(b"".join(audio))
+
+    def _understand(self, text: bytes) -> Message | bytes | None:
+        """Audio as its bytes."""
+        message = self._parse(text)
+        if message is None:
+            return None
+        self._count(message.get("sequenceNumber"))
+        return self._meaning(message)
 
     def _read(self, timeout: float) -> dict[str, Any] | None:
-        self._text = self._stream.receive(timeout)
+        return self._parse(self._stream.receive(timeout))
+
+    def _parse(self, text: bytes) -> dict[str, Any] | None:
+        self._text = text
         try:
-            message = orjson.loads(self._text)
+            message = orjson.loads(text)
         except orjson.JSONDecodeError:
             self._skip("not JSON")
             return None
@@ -151,7 +174,7 @@ class Caller:
         if self.out_of_order == 1:
             _log.info("%s: message %d of the caller's stream has the number %.40a", self._name, expected, sequence)
 
-    def _meaning(self, message: dict[str, Any]) -> Message | None:
+    def _meaning(self, message: dict[str, Any]) -> Message | bytes | None:
         match message:
             case {"event": "media", "media": {"payload": str(payload)} as media}:
                 return self._media(payload, media.get("track", "inbound"))
@@ -171,7 +194,7 @@ class Caller:
                 self._skip("unknown event")
         return None
 
-    def _media(self, payload: str, track: object) -> Media | None:
+    def _media(self, payload: str, track: object) -> bytes | None:
         if track != "inbound":
             # What the agent says must not come back as the caller's words.
             self._skip("another track")
@@ -188,7 +211,7 @@ class Caller:
             self._skip("audio faster than time")
             return None
         self._received += len(mulaw)
-        return Media(mulaw)
+        return mulaw
 
     def _digit(self, digit: str) -> Digit | None:
         if self._digits >= (time.monotonic() - self._started_at) * _DIGITS_PER_S + _DIGITS_AT_ONCE:

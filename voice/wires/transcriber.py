@@ -13,8 +13,10 @@ from voice.core.backlog import Backlog
 from voice.errors import VendorUnavailable
 from voice.wires.transcription_session import COMMIT_MODELS, Hearing, TranscriptionSession
 
-_FRAMES_AT_ONCE = 3
+_PACE = 3
 """A backlog goes out at three times real time: from four times on the service drops audio without a word."""
+_TOGETHER_BYTES = 2 * FRAME_BYTES
+"""Two frames are one message: half the messages for 20 ms that nobody hears."""
 _RENEWAL_PAUSE_S = 60.0
 
 
@@ -31,6 +33,8 @@ class Transcriber:
         # What the session that hears us has not been sent yet, in order; None is a commit.
         self._unsent: deque[bytes | None] = deque()
         self._unsent_bytes = 0
+        # Of it, what has come since something was sent.
+        self._new_bytes = 0
         self._session: TranscriptionSession | None = None
         self._opened: TranscriptionSession | None = None
         self._renewal_failed_at = 0.0
@@ -55,6 +59,7 @@ class Transcriber:
         before, self._session = self._session, opened
         self._unsent = deque(self._backlog.again())
         self._unsent_bytes = sum(len(frame) for frame in self._unsent if frame)
+        self._new_bytes = 0
         if before:
             before.shutdown()
         return ev.TranscriberReady(self._backlog.utterances(), round(self._backlog.seconds, 2))
@@ -108,8 +113,8 @@ class Transcriber:
             return
         self._unsent.append(mulaw)
         self._unsent_bytes += len(mulaw)
-        # Two frames are one message: half the messages for 20 ms that nobody hears.
-        if self._unsent_bytes >= 2 * FRAME_BYTES:
+        self._new_bytes += len(mulaw)
+        if self._unsent_bytes >= _TOGETHER_BYTES:
             self._pump()
 
     def speech_started(self) -> None:
@@ -132,16 +137,16 @@ class Transcriber:
         if session is None:
             return
         # All is taken before anything is sent: another session may take over while that waits.
+        allowed, self._new_bytes = _PACE * self._new_bytes, 0
         messages: list[bytes | None] = []
         piece = b""
-        frames = 0
-        while self._unsent and frames < _FRAMES_AT_ONCE:
+        while self._unsent and (allowed > 0 or self._unsent[0] is None):
             if (frame := self._unsent.popleft()) is None:
                 messages += [piece, None]
                 piece = b""
             else:
                 piece += frame
-                frames += 1
+                allowed -= len(frame)
                 self._unsent_bytes -= len(frame)
         messages.append(piece)
         try:
