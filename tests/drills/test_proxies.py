@@ -12,7 +12,7 @@ import requests
 
 from tests.drills.crowd import GREETING
 from tests.drills.proxies import HOST, Proxy
-from tests.running import Running
+from tests.running import Running, wait_until
 from voice.sandbox.phone import Phone
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -60,7 +60,9 @@ def test_a_call_goes_through_and_outlives_a_reload_of_the_proxy(server: Running,
         phone.wait_until_heard("Goodbye then.")
         phone.wait_until_over()
     assert len(phone.streams) == 1
-    assert any("over, completed, agent-hung-up" in line for line in server.lines_of(phone.call_sid))
+    # Twilio is told first, and the log when the sockets have gone.
+    ended = "over, completed, agent-hung-up"
+    wait_until(lambda: any(ended in line for line in server.lines_of(phone.call_sid)), 5, ended)
 
 
 @pytest.mark.full
