@@ -96,15 +96,18 @@ pins: ## newest versions of everything into constraints.txt
 	$(MAKE) lock
 
 # Its line is kept as above: it stands in no resolution of an older Python.
-lock: ## the hashes of all files of what is in constraints.txt into requirements.lock; takes some minutes
+lock: ## the hashes of all files of what is in constraints.txt into both requirements*.lock; takes some minutes
 	rm -rf .venv/pins
 	$(PYTHON) -m venv .venv/pins
 	.venv/pins/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
-	.venv/pins/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
-	  --output-file .venv/pins/lock.txt requirements-dev.txt
-	{ head -n 1 requirements.lock; grep -v -e '^--' -e '^$$' -e '^#' .venv/pins/lock.txt; \
-	  sed -n '/^audioop-lts/,/[^\\]$$/p' requirements.lock; } > .venv/pins/requirements.lock
-	mv .venv/pins/requirements.lock requirements.lock
+	set -e; for each in requirements-dev=requirements requirements=requirements-server; do \
+	  lock=$${each#*=}.lock; \
+	  .venv/pins/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
+	    --output-file .venv/pins/$$lock.txt $${each%=*}.txt; \
+	  { head -n 1 $$lock; grep -v -e '^--' -e '^$$' -e '^#' .venv/pins/$$lock.txt; \
+	    sed -n '/^audioop-lts/,/[^\\]$$/p' $$lock; } > .venv/pins/$$lock; \
+	  mv .venv/pins/$$lock $$lock; \
+	done
 	rm -rf .venv/pins
 
 clean: ## remove the environment and all caches

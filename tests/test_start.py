@@ -129,7 +129,8 @@ def test_importing_the_server_loads_nothing_that_only_tests_or_stand_ins_need(tm
     assert [name for name in loaded if name.startswith(kept_out)] == []
 
 
-def test_the_server_needs_few_distributions() -> None:
+def _needed() -> set[str]:
+    """What requirements.txt pulls in, by what is installed here."""
     found: set[str] = set()
     waiting = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1] not in ("", "#", "-")]
     while waiting:
@@ -145,7 +146,23 @@ def test_the_server_needs_few_distributions() -> None:
             marker = Requirement(needed).marker
             if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
                 waiting.append(needed.partition(";")[0])
-    names = {key.partition("[")[0] for key in found}
+    return {key.partition("[")[0] for key in found}
+
+
+def test_the_server_needs_few_distributions() -> None:
+    names = _needed()
     print(f"{len(names)} distributions: {' '.join(sorted(names))}")
     assert {"gunicorn", "gevent", "flask", "twilio", "greenlet"} <= names
     assert len(names) <= MOST_DISTRIBUTIONS
+
+
+def test_the_servers_lock_has_what_it_needs_as_the_whole_lock_has_it_and_nothing_else() -> None:
+    server, whole = (_entries(ROOT / name) for name in ("requirements-server.lock", "requirements.lock"))
+    assert set(server) - {"audioop-lts"} == _needed() - {"audioop-lts"}, "make lock"
+    assert {name: whole.get(name) for name in server} == server, "make lock"
+
+
+def _entries(lock: Path) -> dict[str, str]:
+    """Version and hashes by the name of each package."""
+    entries = re.split(r"\n(?=\S)", lock.read_text().strip())[1:]
+    return {re.sub(r"[-_.]+", "-", entry.partition("==")[0]).lower(): entry.partition("==")[2] for entry in entries}
