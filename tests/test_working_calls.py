@@ -140,7 +140,8 @@ def test_what_is_typed_in_secret_is_seen_by_the_web_service_alone(working: Worki
     kept = b"".join(path.read_bytes() for path in folder.glob("voice.db*")).decode("latin-1")
     for name, text in {"log": seen, "model": asked, "records": kept}.items():
         assert "kept secret" in text or name == "log", name
-        assert not re.search(r"4\W{0,3}9\W{0,3}1\W{0,3}7\b", text), f"the PIN stands in the {name}"
+        # Not in the middle of a longer number: records are full of times and ids.
+        assert not re.search(r"(?<![0-9a-f.])4\W{0,3}9\W{0,3}1\W{0,3}7(?![0-9a-f])", text), f"the PIN is in the {name}"
         assert "the-banks-token" not in text, name
     assert working.running.replayed(phone.call_sid).differences == []
 
