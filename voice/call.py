@@ -247,13 +247,15 @@ class Call:
 
     def _next_event(self, start: float, deadline: float | None) -> ev.Event | None:
         """What happened next; DeadlinePassed when the deadline did, None when nothing has for a while."""
-        wait = KEEP_ALIVE_S if deadline is None else deadline - (time.monotonic() - start)
-        try:
-            source, event = self._inbox.get(timeout=min(max(wait, 0.0), KEEP_ALIVE_S))
-            stale = source is not None and source is not self._synthesizer
-            return self._next_event(start, deadline) if stale else event
-        except Empty:
-            return ev.DeadlinePassed() if deadline is not None and wait <= KEEP_ALIVE_S else None
+        event: ev.Event
+        while True:
+            wait = KEEP_ALIVE_S if deadline is None else deadline - (time.monotonic() - start)
+            try:
+                source, event = self._inbox.get(timeout=min(max(wait, 0.0), KEEP_ALIVE_S))
+            except Empty:
+                return ev.DeadlinePassed() if deadline is not None and wait <= KEEP_ALIVE_S else None
+            if source is None or source is self._synthesizer:
+                return event
 
     def _note(self, event: ev.Event) -> None:
         """What of an event concerns the call itself and not the conversation."""

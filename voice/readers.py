@@ -13,6 +13,7 @@ from gevent.event import AsyncResult
 
 from config.agents import Agent
 from voice.core import events as ev
+from voice.core.audio import FRAME_BYTES
 from voice.core.endpointing import Endpointing, Speech
 from voice.errors import CallerStreamError, VendorError, VendorRefused, VendorUnavailable
 from voice.sensitive import SensitiveDigits
@@ -20,7 +21,7 @@ from voice.wires.caller import Caller, Digit, Mark, Media, Stopped, StreamClosed
 from voice.wires.speech_requests import SpeechRequests
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.transcriber import Transcriber
-from voice.wires.transcription_session import Hearing
+from voice.wires.transcription_session import READY_TIMEOUT_S, Hearing
 from voice.wires.vendor_socket import CONNECT_TIMEOUT_S
 
 Report = Callable[[ev.Event], None]
@@ -30,8 +31,10 @@ SESSION_WAIT_S = 12.0
 
 _OURS = "an error of ours"
 _NO_CONNECTION = "no connection in time"
+_NOT_READY = "the session was not ready in time"
 _LONGEST_PAUSE_S = 2.0
 _SECOND_TRY_S = (0.15, 0.4)
+_ONE_CHANGE = 2 * FRAME_BYTES
 _MOST_FRAMES = 3
 _FRAMES_FOR_VENDOR = 2
 """A transcriber that detects speech itself does so no more than 20 ms later for it."""
@@ -62,6 +65,8 @@ class Ear:
         """So many frames may come together without that anything is noticed later that matters now: the end of the
         caller's speech, and its beginning while the agent speaks."""
         endpointing = self._endpointing
+        if self._transcriber.is_behind:
+            return 1
         if endpointing is None:
             return _FRAMES_FOR_VENDOR
         if endpointing.speaking or self._agent_has_floor():
@@ -72,14 +77,19 @@ class Ear:
         """Some frames; 50 a second come from each call: nothing here may be wasted."""
         if self._record:
             self._record(mulaw)
-        change = self._endpointing.feed(mulaw) if self._endpointing else None
+        changes = self._changes(mulaw, self._endpointing) if self._endpointing else ()
         self._transcriber.send_audio(mulaw)
-        if change is Speech.STARTED:
-            self._transcriber.speech_started()
-            self._report(ev.CallerStartedSpeaking())
-        elif change is Speech.STOPPED and self._endpointing:
-            self._transcriber.commit()
-            self._report(ev.CallerStoppedSpeaking(self._endpointing.silence_ms))
+        for change in changes:
+            if change is Speech.STARTED:
+                self._transcriber.speech_started()
+                self._report(ev.CallerStartedSpeaking())
+            elif change is Speech.STOPPED and self._endpointing:
+                self._transcriber.commit()
+                self._report(ev.CallerStoppedSpeaking(self._endpointing.silence_ms))
+
+    def _changes(self, mulaw: bytes, endpointing: Endpointing) -> list[Speech | None]:
+        """Fed by so much that there is at most one change in each."""
+        return [endpointing.feed(mulaw[at : at + _ONE_CHANGE]) for at in range(0, len(mulaw), _ONE_CHANGE)]
 
 
 def read_caller(name: object, caller: Caller, ear: Ear, sensitive: SensitiveDigits, report: Report) -> None:
@@ -110,7 +120,10 @@ def read_transcriber(name: object, transcriber: Transcriber, agent_known: "Async
             transcriber.connect()
         # Which agent answers is known only when the stream has started.
         agent = agent_known.get()
-        report(transcriber.begin(Hearing(agent.language, agent.keywords, agent.turn_taking.silence_ms)))
+        hearing = Hearing(agent.language, agent.keywords, agent.turn_taking.silence_ms)
+        with gevent.Timeout(max(0.1, min(within_s, READY_TIMEOUT_S)), VendorUnavailable("transcriber", _NOT_READY)):
+            ready = transcriber.begin(hearing)
+        report(ready)
 
     try:
         _keep_trying(name, transcriber, begin, report)

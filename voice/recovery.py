@@ -17,7 +17,7 @@ _NOBODY_ANSWERED = '{"error": "nobody answered; the caller is back with you"}'
 # Without the database nobody knows how many turns there were, nor who owns the call: ours stand apart from those that
 # are kept, and are written whoever owned it.
 _BLIND_TURNS = 1000
-_BLIND_FENCE = 2**31 - 1
+_BLIND_FENCE = 2**30
 
 _log = logging.getLogger("voice.call")
 

@@ -93,6 +93,15 @@ def test_more_than_fifteen_seconds_push_out_the_oldest_and_only_what_was_never_h
     assert again(backlog) == list(range(450, 1200)) and backlog.utterances() == 0
 
 
+def test_two_names_in_a_row_leave_nothing_that_is_in_the_way() -> None:
+    backlog = Backlog(knows_speech=False)
+    heard(backlog, range(100), sent=True)
+    backlog.named("a")
+    backlog.named("b")
+    heard(backlog, range(100, 1000), sent=False)
+    assert again(backlog) == list(range(250, 1000))
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.integers(1, 80)),

@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 import websocket
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from tests.wires.loopback import LIMIT_S, Line, tcp_pair
 from voice.wires.stream_socket import MAX_MESSAGE_BYTES, WRITE_TIMEOUT_S, StreamClosed, StreamSocket
@@ -406,3 +406,39 @@ def test_a_ping_while_several_are_waited_for_keeps_nobody_waiting(line: Line) ->
     gevent.sleep(0.01)
     _sent(line, 20)
     assert list(map(len, reader.get(timeout=0.5))) == [20]
+
+
+def test_what_came_before_an_end_that_cannot_be_answered_counts(line: Line) -> None:
+    """Twilio's `stop` and close frame, and then it is gone."""
+    line.peer.protocol.send_text(b"stop")
+    line.peer.protocol.send_close(1000)
+    line.peer.flush()
+    line.sock.shutdown(socket.SHUT_WR)
+    assert line.stream.receive_all(LIMIT_S, 1) == [b"stop"]
+    closed(lambda: line.stream.receive(LIMIT_S))
+
+
+def test_pings_without_end_neither_hold_the_others_up_nor_go_on(line: Line) -> None:
+    """Always some outstanding, so that the socket is never empty."""
+    ping = Frame(Opcode.PING, b"").serialize(mask=True) * 500
+    line.peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    longest, ended = [0.0], gevent.event.Event()
+
+    def flood() -> None:
+        try:
+            while not ended.is_set():
+                line.peer.sock.sendall(ping)
+        except OSError:
+            pass
+
+    def beat() -> None:
+        while not ended.is_set():
+            began = time.monotonic()
+            gevent.sleep(0.001)
+            longest[0] = max(longest[0], time.monotonic() - began)
+
+    others = [gevent.spawn(flood), gevent.spawn(beat)]
+    assert "more pings" in str(closed(lambda: line.stream.receive(LIMIT_S)))
+    ended.set()
+    gevent.joinall(others, timeout=LIMIT_S)
+    assert longest[0] < 0.2

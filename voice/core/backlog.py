@@ -44,6 +44,9 @@ class Backlog:
         if not last.speech and last.bytes > _LEAD_BYTES and (self._knows_speech or sent):
             self._forget_first(last)
         while self._bytes > _KEPT_BYTES:
+            # Two names in a row leave an utterance without a frame.
+            while self._ended and not self._ended[0].frames:
+                self._ended.popleft()
             lost = self._forget_first(self._ended[0] if self._ended else last)
             self.lost_bytes += 0 if sent else lost
             if self._ended and not self._ended[0].frames:

@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from flask import Blueprint, Flask, Response, abort, current_app, jsonify, make_response, request
@@ -191,7 +191,7 @@ class Api:
             session.connection.request_end("operator-hung-up")
         else:
             self._live(call_sid)
-            self._tell_twilio(lambda: self._services.telephone.hang_up(call_sid))
+            self._tell_twilio(call_sid, lambda: self._services.telephone.hang_up(call_sid))
         return jsonify(call_sid=call_sid, status="ending")
 
     def transfer(self, call_sid: str) -> Response:
@@ -207,7 +207,11 @@ class Api:
             document = farewell.transfer(self._services.public_url, agent, agent.transfer.to[to])
             # Before the stream stops: to the worker that holds the call this looks as if the caller had rung off.
             self._services.records.call_updated(call_sid, result="transferred", reason="operator-transferred")
-            self._tell_twilio(lambda: self._services.telephone.follow(call_sid, document))
+            try:
+                self._tell_twilio(call_sid, lambda: self._services.telephone.follow(call_sid, document))
+            except HTTPException:
+                self._services.records.call_updated(call_sid, result=None, reason=None)
+                raise
         return jsonify(call_sid=call_sid, status="transferring", to=to)
 
     def _live(self, call_sid: str) -> str:
@@ -222,11 +226,13 @@ class Api:
             _refuse(409, "call_is_over", f"{call_sid} is over: {call.result}, {call.reason}")
         return call.agent
 
-    def _tell_twilio(self, tell: Any) -> None:
+    def _tell_twilio(self, call_sid: str, tell: Callable[[], bool | None]) -> None:
         try:
-            tell()
+            known = tell()
         except VendorError as error:
             _refuse(502, "twilio_failed", error.detail)
+        if known is False:
+            _refuse(409, "call_is_over", f"{call_sid}: Twilio does not have it, or has it no more")
 
 
 def register_api_errors(app: Flask) -> None:

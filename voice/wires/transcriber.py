@@ -160,6 +160,11 @@ class Transcriber:
             pass  # its reader wakes with the same, and all of it is sent again
 
     @property
+    def is_behind(self) -> bool:
+        """A session has yet to hear what it missed: that goes out as evenly as audio comes in."""
+        return self._unsent_bytes > _TOGETHER_BYTES
+
+    @property
     def dropped_bytes(self) -> int:
         """Of the caller's audio, never heard by any session."""
         return self._backlog.lost_bytes
