@@ -109,7 +109,8 @@ def test_a_transcriber_that_is_down_for_ten_seconds_is_bridged(row: Row) -> None
     assert 1.0 <= spoke_after <= 5.0
     assert sessions[1].connected_at - up <= 2.3
     assert max(pauses) <= 2.5 and len(dials) <= 25
-    assert audio.fastest <= 3.3
+    # Over 0.4 s one piece of 60 ms more or less is 0.15; from four on the service drops audio.
+    assert audio.fastest <= 3.4
     assert victim.heard_text.count(FILLER) <= 1 and APOLOGY not in victim.heard_text
 
 

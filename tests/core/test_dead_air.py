@@ -7,6 +7,7 @@ from voice.core.events import (
     CallerStartedSpeaking,
     CancelReply,
     ChangeSynthesizer,
+    CommitUtterance,
     EndCall,
     FinishSpeech,
     FlushReply,
@@ -302,6 +303,17 @@ def test_a_caller_whom_nobody_hears_is_asked_to_wait_within_four_seconds_and_aga
         story.passes()
     assert SpeakKnown(3, FILLER) in story.passes_until(SpeakKnown)
     assert story.now <= 5.8 + 4.1
+
+
+@pytest.mark.matrix(3)
+def test_what_is_said_while_a_session_hears_what_it_missed_has_time_until_it_has() -> None:
+    story = Story()
+    story.at(6.0, LOST)
+    story.starts(15.0)
+    story.at(16.0, TranscriberReady(0, 10.0))
+    story.stops(16.5)
+    assert story.passes() == [RecordDelay(story.conversation.turn, "transcript", "asked for again"), CommitUtterance()]
+    assert story.now == pytest.approx(16.0 + 10.0 / 2 + 1.8)
 
 
 @pytest.mark.matrix(4)

@@ -32,6 +32,8 @@ class Listening:
         self.stopped: float | None = None
         self._silence_ms = rules.silence_ms
         self._committed_again = False
+        # When the present session has heard what those before it missed.
+        self._replayed_at = 0.0
         self.deaf = False
         """No session of the transcriber hears the caller."""
         self.waited = False
@@ -73,16 +75,20 @@ class Listening:
         self.speaking = self._committed_again = self.waited = False
         self._utterances.stopped()
         self.stopped, self.speech_end = self._agenda.now, self._agenda.now - after_ms / 1000
-        self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + TRANSCRIPT_WAIT_S)
+        self._wait_for_transcript()
         self._ask_for_silence(self._rules.silence_ms)
 
     def _ready(self, event: ev.TranscriberReady) -> None:
         self.deaf = self._committed_again = False
         self._utterances.heard_again(event.utterances)
+        # While it hears what was missed, more comes in.
+        self._replayed_at = self._agenda.now + event.seconds / (REPLAY_PACE - 1)
         if self._utterances.awaited:
-            # While it hears what was missed, more comes in.
-            replayed_s = event.seconds / (REPLAY_PACE - 1)
-            self._agenda.set(Deadline.TRANSCRIPT, self._agenda.now + replayed_s + TRANSCRIPT_WAIT_S)
+            self._wait_for_transcript()
+
+    def _wait_for_transcript(self) -> None:
+        """A session that still hears what it missed comes to the latest words when it has."""
+        self._agenda.set(Deadline.TRANSCRIPT, max(self._agenda.now, self._replayed_at) + TRANSCRIPT_WAIT_S)
 
     def wait_for_transcriber(self) -> None:
         """Nobody can tell yet what was said."""
