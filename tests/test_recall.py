@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -121,6 +122,14 @@ def settled() -> None:
     """Until no greenlet of a recall is left."""
 
     def busy() -> list[Any]:
+        # The database's thread must not be in the middle of a tuple that we look at.
+        sys.setswitchinterval(10.0)
+        try:
+            return _recalls()
+        finally:
+            sys.setswitchinterval(0.005)
+
+    def _recalls() -> list[Any]:
         return [g for g in gc.get_objects() if isinstance(g, gevent.Greenlet) and "recall" in g.name and not g.dead]
 
     wait_until(lambda: not busy(), 10, "nothing is waited for")

@@ -233,6 +233,7 @@ def test_an_answer_of_a_byte_a_second_is_no_answer(row: Row) -> None:
     victim.wait_until_over()
 
 
+@pytest.mark.full
 @pytest.mark.matrix(22)
 def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     victim = row.greeted()

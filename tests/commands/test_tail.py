@@ -53,6 +53,7 @@ class Tailed:
         return code, self.process.stderr.read()
 
 
+@pytest.mark.full
 def test_every_call_is_told_as_it_happens_and_a_named_one_until_it_is_over(workers: Running, run: Run) -> None:
     everything = Tailed(workers, "--json")
     try:
