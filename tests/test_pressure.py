@@ -34,6 +34,10 @@ def test_one_long_task_is_no_reason_and_two_seconds_of_lateness_are() -> None:
     assert not life.beats(8)
 
 
+def test_a_worker_that_others_keep_waiting_takes_calls() -> None:
+    assert not Life().beats(40, lag_s=0.2, busy=0.2)
+
+
 def test_a_worker_without_a_rest_is_full_before_it_is_late_and_stays_so_until_it_has_rested() -> None:
     life = Life()
     assert life.beats(10, lag_s=0.01, busy=0.95)

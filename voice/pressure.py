@@ -18,6 +18,8 @@ _LOOKED_AT = 8
 _LATE_S = 0.05
 _LATE_BEATS = 3
 """A caller hears it from about here on."""
+_IDLE = 0.25
+"""Who does so little is kept waiting by others, and refusing calls would not help it."""
 _BUSY = 0.92
 _CALM = 0.85
 """Shares of one processor, which is all that a worker can use; between the two it stays as it is."""
@@ -56,7 +58,7 @@ class Pressure:
         busy = (cpu_s - spent) / (now - began) if len(self._moments) == _LOOKED_AT else 0.0
         late = sum(lag > _LATE_S for lag in list(self._lags)[-_LOOKED_AT:])
         was, limit = self.is_high, _CALM if self.is_high else _BUSY
-        self.is_high = late >= _LATE_BEATS or busy > limit
+        self.is_high = busy > limit or (late >= _LATE_BEATS and busy > _IDLE)
         if self.is_high != was:
             what = "has no time for new calls, they are refused" if self.is_high else "takes new calls again"
             _log.warning(
