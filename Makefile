@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-calls test-work test-servers test-faults test-console test-parts demo run bench evals chaos drills console soak replay style types pins lock clean
+.PHONY: help test test-calls test-work test-servers test-reloads test-chaos test-console test-parts demo run bench evals chaos drills console soak replay style types pins lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -15,13 +15,16 @@ help: ## this list
 WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
 CONSOLE := tests/console tests/browser
-SERVERS := tests/test_other_servers.py tests/test_handover.py tests/test_signals.py tests/drills tests/web
-FAULTS := tests/chaos tests/conformance tests/test_resources.py tests/test_threats.py tests/test_recall.py \
-	tests/test_lost_calls.py tests/test_call_faults.py tests/test_spending.py
+SANDBOX := $(filter-out $(WORK),$(wildcard tests/sandbox/test_*.py))
+RELOADS := tests/test_handover.py tests/test_signals.py tests/drills
+SERVERS := tests/test_other_servers.py tests/web
+CHAOS := tests/chaos tests/conformance
+FAULTS := tests/test_resources.py tests/test_threats.py tests/test_recall.py tests/test_lost_calls.py \
+	tests/test_call_faults.py tests/test_spending.py
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
-	@$(MAKE) --no-print-directory --jobs=6 test-calls test-work test-servers test-faults test-console test-parts
+	@$(MAKE) --no-print-directory --jobs=7 test-calls test-chaos test-work test-servers test-reloads test-console test-parts
 
 test-calls: $(READY)
 	$(BIN)/python -m pytest -q $(WHOLE)
@@ -30,16 +33,19 @@ test-work: $(READY)
 	$(BIN)/python -m pytest -q $(WORK)
 
 test-servers: $(READY)
-	$(BIN)/python -m pytest -q $(SERVERS)
+	$(BIN)/python -m pytest -q $(SERVERS) $(FAULTS)
 
-test-faults: $(READY)
-	$(BIN)/python -m pytest -q $(FAULTS)
+test-reloads: $(READY)
+	$(BIN)/python -m pytest -q $(RELOADS)
+
+test-chaos: $(READY)
+	$(BIN)/python -m pytest -q $(CHAOS)
 
 test-console: $(READY)
-	$(BIN)/python -m pytest -q $(CONSOLE)
+	$(BIN)/python -m pytest -q $(CONSOLE) $(SANDBOX)
 
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(FAULTS) $(CONSOLE))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(FAULTS) $(RELOADS) $(CHAOS) $(CONSOLE) $(SANDBOX))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo
@@ -58,7 +64,7 @@ evals: $(READY) ## simulated callers judge whole conversations; your own agent: 
 chaos: $(READY) ## what goes wrong, beside 48 healthy calls, an hour; fewer: make chaos CALLS=4
 	@status=0; \
 	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos || status=1; \
-	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(filter-out tests/chaos tests/conformance,$(FAULTS)) \
+	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(FAULTS) \
 	  tests/test_red_team.py tests/web/test_gate.py tests/console || status=1; \
 	$(BIN)/python -W ignore -m pytest -q --hypothesis-profile=chaos tests/conformance || status=1; \
 	$(BIN)/python -m tests.reliability; exit $$status

@@ -8,6 +8,7 @@ import fcntl
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -359,6 +360,9 @@ def test_lines_that_nobody_reads_are_dropped_and_counted(
 ) -> None:
     reader, writer = pipe
     output = Output(writer, most_bytes=20_000)
+    # The pipe is full and its thread waits: how many of the lines fit does not depend on how quick it is.
+    output.write(b"-" * 5000)
+    wait_until(lambda: not select.select([], [writer], [], 0)[1], 2, "the pipe is full")
     longest = 0.0
     for number in range(1000):
         began = time.perf_counter()
@@ -367,13 +371,13 @@ def test_lines_that_nobody_reads_are_dropped_and_counted(
     record_property("longest_write_ms", round(longest * 1000, 2))
     assert longest < 0.05 and not output.flush(0.05)
     read = b""
-    while b"%099d\n" % 199 not in read:
+    while b"%099d\n" % 149 not in read:
         read += waiting.tp_read(reader, 4096)
-    numbers = [int(line) for line in read.split()]
-    assert numbers == list(range(200)), "not the first lines in their order"
+    numbers = [int(line) for line in read[5000:].split()]
+    assert numbers == list(range(150)), "not the first lines in their order"
     assert output.flush(2)
     wait_until(lambda: bool(caplog.messages), 2, "the loss is told")
-    assert caplog.messages == ["800 lines of this log are missing here: nobody took them"]
+    assert caplog.messages == ["850 lines of this log are missing here: nobody took them"]
     output.write(b"again\n")
     assert waiting.tp_read(reader, 4096) == b"again\n"
 

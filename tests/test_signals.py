@@ -172,7 +172,7 @@ def test_a_reload_loses_no_count(server: Running) -> None:
     started = _figure(server, "voice_calls_started_total")
     old = set(_workers(server))
     os.kill(server.server.pid, signal.SIGHUP)
-    wait_until(lambda: len(_workers(server)) == 2 and not old & set(_workers(server)), 30, "new workers")
+    wait_until(lambda: len(_workers(server)) == 2 and not old & set(_workers(server)), 90, "new workers")
     wait_until(lambda: _figure(server, "voice_workers") == 2, 10, "both are up")
     assert _figure(server, "voice_calls_started_total") == started
     assert len(_folders(server.server.pid)) == 1

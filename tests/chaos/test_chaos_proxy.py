@@ -170,7 +170,7 @@ def test_latency_delays_each_piece_and_keeps_their_order_and_their_pace(proxy: C
     while len(got.replace(b"v:", b"")) < 10:
         got += victim.recv(65536)
     # Sent in 0.18 s, there and back 0.1 to 0.14 s later: each piece waits for itself and not for those before it.
-    assert got.replace(b"v:", b"") == b"0123456789" and 0.25 <= time.monotonic() - began < 0.6
+    assert got.replace(b"v:", b"") == b"0123456789" and 0.25 <= time.monotonic() - began < 0.9
 
 
 def test_what_is_expected_meets_the_next_dials_and_no_more(proxy: ChaosProxy) -> None:

@@ -269,7 +269,7 @@ def test_any_webhook_and_any_message_at_any_time(served: Served, record_property
 
     OfThisServer.served = served
     most = settings(
-        max_examples=30 * min(TIMES, 15),
+        max_examples=15 * min(TIMES, 30),
         stateful_step_count=20,
         deadline=None,
         # A run that fails takes its time: none is tried again and again to find a shorter one.

@@ -5,6 +5,7 @@ and only the caller, the transcriber and chance do as they like.
 """
 
 import heapq
+from functools import cache
 from itertools import count
 
 from hypothesis import HealthCheck, given, settings
@@ -83,7 +84,9 @@ class _Clock:
 # Anything at any time
 
 
+@cache
 def _any_event(turn: int) -> st.SearchStrategy[ev.Event]:
+    """The same object for the same turn: Hypothesis takes a millisecond to look a new one over."""
     turns = st.integers(max(0, turn - 1), turn + 1)
     ids = st.sampled_from(("call-1", "call-2"))
     spoken = st.sampled_from(("", "Of course. ", "word " * 40)).map(_speech)

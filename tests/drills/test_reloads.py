@@ -59,6 +59,7 @@ def _answered_s(phone: Phone) -> float:
     return next(entry.at for entry in phone.events if entry.kind == "answered") - _asked(phone)[0]
 
 
+@pytest.mark.full
 @pytest.mark.matrix(79)
 def test_faulty_agents_change_nothing_and_mended_ones_are_taken_up(tmp_path: Path) -> None:
     agent = tmp_path / "agents" / "plain.toml"

@@ -29,7 +29,7 @@ class Client:
     """JSON over one WebSocket."""
 
     def __init__(self, url: str, headers: list[str]) -> None:
-        self.socket = websocket.create_connection(url, timeout=5, header=headers, suppress_origin=True)
+        self.socket = websocket.create_connection(url, timeout=20, header=headers, suppress_origin=True)
         self.received: list[Message] = []
         self.closed_with: tuple[int, str] | None = None
 

@@ -90,7 +90,7 @@ def test_a_live_call_is_found(client: Client, phone: Phone) -> None:
     phone.hang_up()
     phone.wait_until_over()
     call = client.calls(phone.call_sid).fetch()
-    assert (call.status, call.duration) == ("completed", "0")
+    assert call.status == "completed" and call.duration in ("0", "1")
 
 
 def test_completed_ends_the_call_with_stop(client: Client, phone: Phone, server: ScriptedServer) -> None:

@@ -13,7 +13,7 @@ from typing import IO
 import requests
 
 ROOT = Path(__file__).parents[2]
-_START_S = 30.0
+_START_S = 60.0
 _STOP_S = 35.0
 
 
