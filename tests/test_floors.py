@@ -145,6 +145,7 @@ RESERVED = {
         "voice.sandbox",
         "voice.supervision",
         "voice.watchdog",
+        "voice.wires.beat",
     ),
     "voice.sandbox": ("voice.cli",),
 }

@@ -13,12 +13,12 @@ from gevent.event import AsyncResult
 
 from config.agents import Agent
 from voice.core import events as ev
-from voice.core.audio import FRAME_BYTES
 from voice.core.endpointing import Endpointing, Speech
 from voice.errors import CallerStreamError, VendorError, VendorRefused, VendorUnavailable
 from voice.sensitive import SensitiveDigits
 from voice.wires.caller import Caller, Digit, Mark, Media, Stopped, StreamClosed
 from voice.wires.speech_requests import SpeechRequests
+from voice.wires.stream_socket import Patience
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.transcriber import Transcriber
 from voice.wires.transcription_session import READY_TIMEOUT_S, Hearing
@@ -34,9 +34,11 @@ _NO_CONNECTION = "no connection in time"
 _NOT_READY = "the session was not ready in time"
 _LONGEST_PAUSE_S = 2.0
 _SECOND_TRY_S = (0.15, 0.4)
-_ONE_CHANGE = 2 * FRAME_BYTES
-_MOST_FRAMES = 3
-_FRAMES_FOR_VENDOR = 2
+_MOST_BEATS = 4
+_BEATS = [Patience(beats) for beats in range(_MOST_BEATS + 1)]
+_NONE = Patience()
+_ONSET = Patience(messages=2)
+_FOR_VENDOR = Patience(messages=2)
 """A transcriber that detects speech itself does so no more than 20 ms later for it."""
 _MARK_DIGITS = 9
 """Eleven days of sound; a number of more than 64 bits could not be written to the call's log."""
@@ -61,23 +63,25 @@ class Ear:
         self._report = report
         self._record = record
 
-    def frames_at_once(self) -> int:
-        """So many frames may come together without that anything is noticed later that matters now: the end of the
-        caller's speech, and its beginning while the agent speaks."""
+    def patience(self) -> Patience:
+        """So long audio may wait for what follows it, without that anything is noticed late that matters now: the end
+        of the caller's speech, and its beginning while the agent speaks."""
         endpointing = self._endpointing
         if self._transcriber.is_behind:
-            return 1
+            return _NONE
         if endpointing is None:
-            return _FRAMES_FOR_VENDOR
-        if endpointing.speaking or self._agent_has_floor():
-            return min(_MOST_FRAMES, endpointing.undecided_frames)
-        return _MOST_FRAMES
+            return _FOR_VENDOR
+        if endpointing.speaking:
+            return _BEATS[min(_MOST_BEATS, endpointing.undecided_frames - 1)]
+        if self._agent_has_floor():
+            return _ONSET if endpointing.undecided_frames > 1 else _NONE
+        return _BEATS[_MOST_BEATS]
 
     def hear(self, mulaw: bytes) -> None:
         """Some frames; 50 a second come from each call: nothing here may be wasted."""
         if self._record:
             self._record(mulaw)
-        changes = self._changes(mulaw, self._endpointing) if self._endpointing else ()
+        changes = self._endpointing.feed(mulaw) if self._endpointing else ()
         self._transcriber.send_audio(mulaw)
         for change in changes:
             if change is Speech.STARTED:
@@ -87,15 +91,11 @@ class Ear:
                 self._transcriber.commit()
                 self._report(ev.CallerStoppedSpeaking(self._endpointing.silence_ms))
 
-    def _changes(self, mulaw: bytes, endpointing: Endpointing) -> list[Speech | None]:
-        """Fed by so much that there is at most one change in each."""
-        return [endpointing.feed(mulaw[at : at + _ONE_CHANGE]) for at in range(0, len(mulaw), _ONE_CHANGE)]
-
 
 def read_caller(name: object, caller: Caller, ear: Ear, sensitive: SensitiveDigits, report: Report) -> None:
     """Twilio's stream, to its end."""
     try:
-        for message in caller.messages(ear.frames_at_once):
+        for message in caller.messages(ear.patience):
             match message:
                 case Media():
                     ear.hear(message.mulaw)

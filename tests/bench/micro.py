@@ -25,9 +25,10 @@ from websockets.frames import Frame, Opcode  # noqa: E402
 from voice.core.audio import FRAME_BYTES, encode  # noqa: E402
 from voice.core.endpointing import Endpointing  # noqa: E402
 from voice.core.voicing import voicing  # noqa: E402
+from voice.wires import beat  # noqa: E402
 from voice.wires.caller import Caller  # noqa: E402
-from voice.wires.stream_socket import StreamSocket  # noqa: E402
-from voice.wires.vendor_socket import _Text  # noqa: E402
+from voice.wires.stream_socket import Patience, StreamSocket  # noqa: E402
+from voice.wires.vendor_socket import VendorSocket  # noqa: E402
 
 FRAMES = 6000
 STREAM = "MZ" + "0" * 32
@@ -36,7 +37,7 @@ STREAM = "MZ" + "0" * 32
 def main() -> None:
     quiet = [bytes(255 - random.randrange(2) for _ in range(FRAME_BYTES)) for _ in range(50)]
     texts = [_media(number, quiet[number % 50]) for number in range(FRAMES)]
-    for at_once in (1, 2, 3):
+    for at_once in (1, 2, 4):
         _tell(f"read from the caller's socket, {at_once} at once", FRAMES, _reading(texts, at_once))
     _tell("its JSON and base64", FRAMES, _understanding(texts))
     voiced = list(_voice())
@@ -44,10 +45,11 @@ def main() -> None:
         _tell(f"speech detection, {name}", FRAMES, _detecting(frames))
     window = b"".join(voiced[100:103])
     _tell("of it, pitch", FRAMES, lambda: [voicing(window) for _ in range(FRAMES)])
-    for frames_at_once in (2, 3):
+    for frames_at_once in (2, 4):
         audio = base64.b64encode(b"".join(quiet[:frames_at_once]))
         message = b'{"type":"input_audio_buffer.append","audio":"%s"}' % audio
         _tell(f"a message of {frames_at_once} frames to the transcriber", FRAMES, _sending(message))
+    _tell("a greenlet waits for a beat, of 100 that do", FRAMES, _beating)
     _tell("a greenlet gets its turn", FRAMES, lambda: [gevent.sleep(0) for _ in range(FRAMES)])
 
 
@@ -71,7 +73,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 def _reading(texts: list[bytes], at_once: int) -> Callable[[], object]:
-    """The caller's own `sendall` is in it: a twentieth of it with three at once, a fifth alone."""
+    """The caller's own `sendall` is in it: a twentieth of it with four at once, a fifth alone."""
     phone, ours = _pair()
     stream = StreamSocket(ours)
     framed = [Frame(Opcode.TEXT, text).serialize(mask=True) for text in texts]
@@ -80,7 +82,7 @@ def _reading(texts: list[bytes], at_once: int) -> Callable[[], object]:
     def work() -> None:
         for packet in packets:
             phone.sendall(packet)
-            stream.receive_all(1.0, at_once)
+            stream.receive_all(1.0, Patience())
 
     return work
 
@@ -91,14 +93,14 @@ class _Read:
     def __init__(self, texts: list[bytes]) -> None:
         self._texts = iter(texts)
 
-    def receive_all(self, timeout: float, at_once: int) -> list[bytes]:
-        return list(islice(self._texts, at_once)) or [b'{"event":"stop"}']
+    def receive_all(self, timeout: float, patience: Patience) -> list[bytes]:
+        return list(islice(self._texts, 4)) or [b'{"event":"stop"}']
 
 
 def _understanding(texts: list[bytes]) -> Callable[[], object]:
     caller = Caller(_Read(texts), "micro")  # type: ignore[arg-type]
     caller._started_at = -1e6
-    return lambda: list(caller.messages(lambda: 3))
+    return lambda: list(caller.messages(Patience))
 
 
 def _voice() -> Iterator[bytes]:
@@ -116,15 +118,26 @@ def _voice() -> Iterator[bytes]:
 
 def _detecting(frames: list[bytes]) -> Callable[[], object]:
     endpointing = Endpointing(600)
-    return lambda: [endpointing.feed(frames[number % len(frames)]) for number in range(FRAMES)]
+    pieces = [b"".join(frames[at : at + 4]) for at in range(0, len(frames) - 3, 4)]
+    return lambda: [endpointing.feed(pieces[number % len(pieces)]) for number in range(FRAMES // 4)]
+
+
+def _beating() -> None:
+    def listener() -> None:
+        for _ in range(FRAMES // 100):
+            beat.wait(1)
+
+    gevent.joinall([gevent.spawn(listener) for _ in range(100)])
 
 
 def _sending(message: bytes) -> Callable[[], object]:
     near, vendor = _pair()
-    ws = websocket.WebSocket()
-    ws.sock = near
+    sender = VendorSocket.__new__(VendorSocket)  # connected without a handshake
+    sender._ws = websocket.WebSocket()
+    sender._ws.sock = near
+    near.settimeout(1)
     gevent.spawn(_drain, vendor)
-    return lambda: [ws.send_frame(_Text(message)) for _ in range(FRAMES)]
+    return lambda: [sender.send(message) for _ in range(FRAMES)]
 
 
 def _drain(vendor: socket.socket) -> None:

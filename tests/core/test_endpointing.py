@@ -57,7 +57,7 @@ def changes(audio: bytes, silence_ms: int = SILENCE_MS, size: int = FRAME_BYTES)
     endpointing = Endpointing(silence_ms)
     found = []
     for end in range(size, len(audio) + size, size):
-        if change := endpointing.feed(audio[end - size : end]):
+        for change in endpointing.feed(audio[end - size : end]):
             found.append((min(end, len(audio)) // BYTES_PER_MS, change))
     return found
 
@@ -197,6 +197,6 @@ def test_frames_of_any_size_give_the_same_result(size: int) -> None:
         assert whole_at <= at <= whole_at + size // BYTES_PER_MS + 1
 
 
-def test_of_two_changes_in_one_piece_the_last_is_told() -> None:
-    assert Endpointing(200).feed(silence(100) + speech(500) + silence(300)) is Speech.STOPPED
-    assert Endpointing(200).feed(b"") is None
+def test_all_changes_in_one_piece_are_told_in_their_order() -> None:
+    assert Endpointing(200).feed(silence(100) + speech(500) + silence(300)) == [Speech.STARTED, Speech.STOPPED]
+    assert Endpointing(200).feed(b"") == []

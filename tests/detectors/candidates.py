@@ -19,7 +19,7 @@ Judge = Callable[[bytes], bool]
 
 
 class Detector(Protocol):
-    def feed(self, mulaw: bytes) -> Speech | None: ...
+    def feed(self, mulaw: bytes) -> list[Speech]: ...
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,19 @@ class Judged:
         self._judge, self._needed, self._mask = judge, needed, (1 << of) - 1
         self._recent, self._quiet_ms, self._speaking = 0, 0, False
 
-    def feed(self, mulaw: bytes) -> Speech | None:
+    def feed(self, mulaw: bytes) -> list[Speech]:
         speech = self._judge(mulaw)
         self._recent = (self._recent << 1 | speech) & self._mask
         if not self._speaking:
             if self._recent.bit_count() < self._needed:
-                return None
+                return []
             self._speaking, self._quiet_ms = True, 0
-            return Speech.STARTED
+            return [Speech.STARTED]
         self._quiet_ms = 0 if speech else self._quiet_ms + FRAME_MS
         if self._quiet_ms < SILENCE_MS:
-            return None
+            return []
         self._speaking, self._recent = False, 0
-        return Speech.STOPPED
+        return [Speech.STOPPED]
 
 
 def _webrtc(mode: int) -> Judge:

@@ -77,8 +77,7 @@ def _changes(detector: Detector, scene: Scene, total: Score) -> tuple[list[int],
     stops: list[int] = []
     audio, began = scene.mulaw, time.process_time()
     for place in range(0, len(audio), FRAME_BYTES):
-        change = detector.feed(audio[place : place + FRAME_BYTES])
-        if change is not None:
+        for change in detector.feed(audio[place : place + FRAME_BYTES]):
             (starts if change is Speech.STARTED else stops).append((place + FRAME_BYTES) // BYTES_PER_MS)
     total.seconds += time.process_time() - began
     total.frames += len(audio) // FRAME_BYTES

@@ -73,9 +73,9 @@ class Script:
     def __init__(self, changes: dict[int, Speech]) -> None:
         self._changes, self._ms = changes, 0
 
-    def feed(self, mulaw: bytes) -> Speech | None:
+    def feed(self, mulaw: bytes) -> list[Speech]:
         self._ms += 20
-        return self._changes.get(self._ms)
+        return [self._changes[self._ms]] if self._ms in self._changes else []
 
 
 def scripted(*changes: int) -> Score:

@@ -12,7 +12,7 @@ from tests.wires.loopback import LIMIT_S, Line
 from voice.core.audio import FRAME_BYTES, Audio
 from voice.errors import CallerStreamError
 from voice.wires.caller import Caller, Digit, Mark, Media, Message, Started, Stopped
-from voice.wires.stream_socket import StreamClosed
+from voice.wires.stream_socket import Patience, StreamClosed
 
 CALL_SID = "CA" + "b" * 32
 STREAM_SID = "MZ" + "a" * 32
@@ -57,8 +57,8 @@ def started(line: Line, caller: Caller) -> Started:
     return caller.wait_for_start(LIMIT_S)
 
 
-def one_by_one() -> int:
-    return 1
+def one_by_one() -> Patience:
+    return Patience()
 
 
 def heard(line: Line, caller: Caller, *texts: str | bytes) -> list[Message]:

@@ -15,7 +15,8 @@ import websocket
 from websockets.frames import Frame, Opcode
 
 from tests.wires.loopback import LIMIT_S, Line, tcp_pair
-from voice.wires.stream_socket import MAX_MESSAGE_BYTES, WRITE_TIMEOUT_S, StreamClosed, StreamSocket
+from voice.wires.beat import BEAT_S
+from voice.wires.stream_socket import MAX_MESSAGE_BYTES, WRITE_TIMEOUT_S, Patience, StreamClosed, StreamSocket
 
 
 def finish(greenlet: gevent.Greenlet) -> Any:
@@ -373,6 +374,8 @@ def test_websocket_client_agrees() -> None:
 
 # Several at once
 
+THREE = Patience(messages=3)
+
 
 def _sent(line: Line, *sizes: int) -> None:
     for size in sizes:
@@ -381,8 +384,8 @@ def _sent(line: Line, *sizes: int) -> None:
 
 def test_what_comes_one_by_one_is_waited_for_and_taken_together(line: Line) -> None:
     _sent(line, 400)
-    assert len(line.stream.receive_all(LIMIT_S, 3)) == 1
-    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, 3)
+    assert len(line.stream.receive_all(LIMIT_S, THREE)) == 1
+    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, THREE)
     for _ in range(3):
         gevent.sleep(0.005)  # each a packet of its own
         assert not reader.ready()
@@ -392,20 +395,44 @@ def test_what_comes_one_by_one_is_waited_for_and_taken_together(line: Line) -> N
 
 def test_less_than_was_waited_for_comes_all_the_same(line: Line) -> None:
     _sent(line, 400)
-    line.stream.receive_all(LIMIT_S, 3)
+    line.stream.receive_all(LIMIT_S, THREE)
     _sent(line, 20)
-    assert list(map(len, line.stream.receive_all(LIMIT_S, 3))) == [20]
+    assert list(map(len, line.stream.receive_all(LIMIT_S, THREE))) == [20]
 
 
 def test_a_ping_while_several_are_waited_for_keeps_nobody_waiting(line: Line) -> None:
     _sent(line, 400)
-    line.stream.receive_all(LIMIT_S, 3)
-    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, 3)
+    line.stream.receive_all(LIMIT_S, THREE)
+    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, THREE)
     line.peer.protocol.send_ping(b"1")
     line.peer.flush()
     gevent.sleep(0.01)
     _sent(line, 20)
     assert list(map(len, reader.get(timeout=0.5))) == [20]
+
+
+def test_what_comes_within_the_beats_is_taken_together(line: Line) -> None:
+    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, Patience(beats=3))
+    for _ in range(2):
+        _sent(line, 400)
+        gevent.sleep(BEAT_S / 2)  # each a packet of its own
+        assert not reader.ready()
+    assert list(map(len, reader.get(timeout=LIMIT_S))) == [400] * 2
+
+
+def test_nothing_within_the_beats_and_then_something(line: Line) -> None:
+    reader = gevent.spawn(line.stream.receive_all, LIMIT_S, Patience(beats=1))
+    gevent.sleep(3 * BEAT_S)
+    assert not reader.ready()
+    _sent(line, 20)
+    assert list(map(len, reader.get(timeout=BEAT_S))) == [20]
+
+
+def test_the_end_within_the_beats(line: Line) -> None:
+    _sent(line, 20)
+    line.peer.sock.close()
+    assert list(map(len, line.stream.receive_all(LIMIT_S, Patience(beats=2)))) == [20]
+    closed(lambda: line.stream.receive_all(LIMIT_S, Patience(beats=2)))
 
 
 def test_what_came_before_an_end_that_cannot_be_answered_counts(line: Line) -> None:
@@ -414,7 +441,7 @@ def test_what_came_before_an_end_that_cannot_be_answered_counts(line: Line) -> N
     line.peer.protocol.send_close(1000)
     line.peer.flush()
     line.sock.shutdown(socket.SHUT_WR)
-    assert line.stream.receive_all(LIMIT_S, 1) == [b"stop"]
+    assert line.stream.receive_all(LIMIT_S, Patience()) == [b"stop"]
     closed(lambda: line.stream.receive(LIMIT_S))
 
 

@@ -25,6 +25,9 @@ _FALL_FRAMES = 4
 """Fallen so far within so many frames, it is a slam that rings out; a voice begins by growing louder."""
 _UNVOICED_MS = 200
 """Loud sound this long after a voice is the end of a word: the s of `yes`. After that it is noise."""
+_TRUSTED_MS = 40
+"""A voice that was heard is taken to go on for so long while it is as loud: to look is most of the cost."""
+_BEFORE_BYTES = WINDOW_BYTES - FRAME_BYTES
 
 
 class Speech(Enum):
@@ -43,8 +46,8 @@ class Endpointing:
         self._unvoiced_ms = _UNVOICED_MS
         self._points: deque[int] = deque(maxlen=_ONSET_FRAMES)
         self._levels: deque[float] = deque([0.0], maxlen=_FALL_FRAMES)
-        self._window = SILENCE * WINDOW_BYTES
-        self._rest = b""
+        # As much of the past as a look for a voice wants, and behind it what is not a whole frame yet.
+        self._audio = SILENCE * _BEFORE_BYTES
 
     @property
     def undecided_frames(self) -> int:
@@ -53,26 +56,25 @@ class Endpointing:
             return max(1, -(-(self.silence_ms - self._quiet_ms) // FRAME_MS))
         return max(1, -(-(_ONSET_POINTS - sum(self._points)) // _MOST_POINTS))
 
-    def feed(self, mulaw: bytes) -> Speech | None:
-        """The next stretch of audio of any length; the last change in it, if there was one."""
-        if self._rest or len(mulaw) != FRAME_BYTES:
-            mulaw = self._rest + mulaw
-            whole = len(mulaw) - len(mulaw) % FRAME_BYTES
-            self._rest = mulaw[whole:]
-            changes = [self._frame(mulaw[i : i + FRAME_BYTES]) for i in range(0, whole, FRAME_BYTES)]
-            return next((change for change in reversed(changes) if change), None)
-        return self._frame(mulaw)
+    def feed(self, mulaw: bytes) -> list[Speech]:
+        """The next stretch of audio of any length; what changes in it, in order."""
+        audio = self._audio + mulaw
+        last = (len(audio) - _BEFORE_BYTES) // FRAME_BYTES * FRAME_BYTES
+        found = [self._frame(audio[at : at + WINDOW_BYTES]) for at in range(0, last, FRAME_BYTES)]
+        self._audio = audio[last:]
+        return [change for change in found if change]
 
-    def _frame(self, frame: bytes) -> Speech | None:
-        self._window = self._window[FRAME_BYTES:] + frame
-        level = 20 * math.log10(loudness(frame) + 1)
-        loud = level > max(self._noise.level + _ABOVE_NOISE_DB, _QUIETEST_SPEECH_DB)
-        # Most of the cost, and spared whenever the line is quiet.
-        voice = voicing(self._window) if loud else 0.0
-        voiced = voice > _VOICED
-        self._noise.follow(level, voiced)
-        self._unvoiced_ms = 0 if voiced else self._unvoiced_ms + FRAME_MS
-        falling = level < max(self._levels) - _FALL_DB
+    def _frame(self, window: bytes) -> Speech | None:
+        """The last frame of `window`."""
+        level = 20 * math.log10(loudness(window[_BEFORE_BYTES:]) + 1)
+        loud = level > _QUIETEST_SPEECH_DB and level > self._noise.level + _ABOVE_NOISE_DB
+        self._unvoiced_ms += FRAME_MS
+        trusted = loud and self.speaking and self._unvoiced_ms <= _TRUSTED_MS
+        voice = voicing(window) if loud and not trusted else 0.0
+        if voice > _VOICED:
+            self._unvoiced_ms = 0
+        self._noise.follow(level, trusted or voice > _VOICED)
+        falling = loud and level < max(self._levels) - _FALL_DB
         self._levels.append(level)
         if self.speaking:
             return self._still_speaking(loud)
@@ -80,7 +82,7 @@ class Endpointing:
 
     def _perhaps_speaking(self, voice: float) -> Speech | None:
         self._points.append((voice > _VOICED) + (voice > _CLEARLY_VOICED))
-        if sum(self._points) < _ONSET_POINTS:
+        if voice <= _VOICED or sum(self._points) < _ONSET_POINTS:
             return None
         self.speaking, self._quiet_ms = True, 0
         return Speech.STARTED

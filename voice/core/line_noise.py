@@ -25,6 +25,7 @@ class LineNoise:
         self._smooth: float | None = None
         self._quietest = math.inf
         self._blocks: deque[float] = deque(maxlen=_BLOCKS)
+        self._quietest_block = math.inf
         self._frames = 0
         # The quietest and the loudest frame of the second that is going on.
         self._low, self._high, self._second = math.inf, 0.0, 0
@@ -32,7 +33,7 @@ class LineNoise:
     @property
     def level(self) -> float:
         """Infinite before the first frame."""
-        return min(self._quietest, *self._blocks) if self._blocks else self._quietest
+        return self._quietest if self._quietest < self._quietest_block else self._quietest_block
 
     def follow(self, level: float, voiced: bool) -> None:
         """One frame. A voice's own loudness tells nothing of the line, however long it speaks without a pause."""
@@ -42,19 +43,25 @@ class LineNoise:
             self._smooth = min(level, self._smooth + _RISE_DB)
         else:
             self._smooth += _SMOOTHING * (level - self._smooth)
-        self._quietest = min(self._quietest, self._smooth)
+        if self._smooth < self._quietest:
+            self._quietest = self._smooth
         self._frames += 1
         if self._frames == _BLOCK_FRAMES:
             self._blocks.append(self._quietest)
+            self._quietest_block = min(self._blocks)
             self._quietest, self._frames = self._smooth, 0
         self._notice_steadiness(level)
 
     def _notice_steadiness(self, level: float) -> None:
-        self._low, self._high = min(self._low, level), max(self._high, level)
+        if level < self._low:
+            self._low = level
+        if level > self._high:
+            self._high = level
         self._second += 1
         if self._second < _STEADY_FRAMES:
             return
         if self._high - self._low < _STEADY_DB:
             self._smooth = self._quietest = self._low
             self._blocks.clear()
+            self._quietest_block = math.inf
         self._low, self._high, self._second = math.inf, 0.0, 0

@@ -7,8 +7,8 @@ from voice.core.audio import FRAME_BYTES
 from voice.sandbox.bench_observed import Observed
 from voice.sandbox.bench_script import GREETING, question, sentences
 
-# The transcriber gets two frames at a time: the last one of a call may have waited for a second.
-_UNSENT_BYTES = FRAME_BYTES
+# What had come and was not yet read when the agent hung up is of no use any more.
+_UNSENT_BYTES = 10 * FRAME_BYTES
 
 _ONE_SILENCE = bytes(0xFF if byte == 0x7F else byte for byte in range(256))
 

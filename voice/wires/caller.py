@@ -16,7 +16,7 @@ import orjson
 
 from voice.core.audio import Audio
 from voice.errors import CallerStreamError
-from voice.wires.stream_socket import StreamClosed, StreamSocket
+from voice.wires.stream_socket import Patience, StreamClosed, StreamSocket
 
 START_TIMEOUT_S = 5.0
 MEDIA_TIMEOUT_S = 9.0
@@ -107,16 +107,16 @@ class Caller:
                 case _:
                     self._skip("before start")
 
-    def messages(self, at_once: Callable[[], int], timeout: float = MEDIA_TIMEOUT_S) -> Iterator[Message]:
-        """What comes after `start`, to the stream's end; what makes no sense is skipped and counted. `at_once` tells
-        how many messages may be waited for; of those that come together, the audio is one Media of 100 ms at most.
+    def messages(self, patience: Callable[[], Patience], timeout: float = MEDIA_TIMEOUT_S) -> Iterator[Message]:
+        """What comes after `start`, to the stream's end; what makes no sense is skipped and counted. `patience`
+        tells how long more may be waited for; of what comes together, the audio is one Media of 100 ms at most.
 
         Ends after Stopped. Raises StreamClosed when the socket ends without it, CallerStreamError for another start
         and for a line on which nothing comes for `timeout` seconds.
         """
         while True:
             try:
-                texts = self._stream.receive_all(timeout, at_once())
+                texts = self._stream.receive_all(timeout, patience())
             except TimeoutError as error:
                 raise CallerStreamError(f"no audio for {timeout:g} s") from error
             audio: list[bytes] = []

@@ -9,9 +9,12 @@ import codecs
 import socket
 import threading
 import time
+from dataclasses import dataclass
 
 from websockets.frames import CloseCode, Frame, Opcode, apply_mask  # type: ignore[attr-defined]
 from websockets.protocol import Protocol, Side, State
+
+from voice.wires import beat
 
 MAX_MESSAGE_BYTES = 65536
 WRITE_TIMEOUT_S = 5.0
@@ -29,10 +32,18 @@ _WHOLE_TEXT = 0x81
 _CONTROL = (0x88, 0x89, 0x8A)
 _MASKED = 0x80
 _TWO_BYTES_MORE = 126
-_FRAME_S = 0.02
-"""Twilio sends a message so often."""
 _REASON_BYTES = 123
 """A close frame holds 125 bytes (RFC 6455, section 5.5), two of them the code."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a reader may wait for more than one message."""
+
+    beats: int = 0
+    """So many 20 ms, with all others that wait so: the cheapest way."""
+    messages: int = 1
+    """Without beats: until so many of the usual size are there, for 20 ms each and 20 ms."""
 
 
 class StreamClosed(Exception):
@@ -83,12 +94,19 @@ class StreamSocket:
 
         Raises StreamClosed at the end of the stream, TimeoutError after `timeout` seconds without a whole message.
         """
-        self._await(timeout, 1)
+        self._await(timeout)
         return self._messages.pop(0)
 
-    def receive_all(self, timeout: float, at_once: int) -> list[bytes]:
-        """As `receive`, all that has come; waits for `at_once` messages of the usual size, for 20 ms each and 20 ms."""
-        self._await(timeout, at_once)
+    def receive_all(self, timeout: float, patience: Patience) -> list[bytes]:
+        """As `receive`, all that has come; with `patience` more comes together."""
+        if not self._messages:
+            if patience.beats:
+                beat.wait(patience.beats)
+                self._take_what_is_there(0.0)
+            elif patience.messages > 1:
+                self._wake_at(patience.messages * self._usual_bytes - self._usual_bytes // 2)
+                self._take_what_is_there((patience.messages + 1) * beat.BEAT_S)
+        self._await(timeout)
         messages, self._messages = self._messages, []
         return messages
 
@@ -125,24 +143,21 @@ class StreamSocket:
                 pass
         self._writer.close()
 
-    def _await(self, timeout: float | None, at_once: int) -> None:
+    def _await(self, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        if not self._messages:
-            self._wake_at(at_once * self._usual_bytes - self._usual_bytes // 2 if at_once > 1 else 1)
-            if at_once > 1:
-                self._gather((at_once + 1) * _FRAME_S)
         while not self._messages:
-            self._read_some(deadline)
-
-    def _gather(self, seconds: float) -> None:
-        """One wake for several messages: half the cost of each is waking up for it."""
-        try:
-            self._read_some(time.monotonic() + seconds)
-        except TimeoutError:
-            pass
-        if not self._messages:
-            # A ping, half a message, or less than was waited for: from here on for anything.
             self._wake_at(1)
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                raise TimeoutError
+            self._read_some(remaining)
+
+    def _take_what_is_there(self, within: float) -> None:
+        """Perhaps nothing, a ping, or half a message."""
+        try:
+            self._read_some(within)
+        except (BlockingIOError, TimeoutError):
+            pass
 
     def _wake_at(self, size: int) -> None:
         """The kernel calls the socket readable from so many bytes on, and at its end (socket(7), SO_RCVLOWAT)."""
@@ -153,26 +168,24 @@ class StreamSocket:
             except OSError:
                 pass  # shut by the other side or by us: the read that follows says so
 
-    def _read_some(self, deadline: float | None) -> None:
+    def _read_some(self, timeout: float | None) -> None:
         """What came before the end of a stream counts, also when the end could not be answered."""
         try:
-            self._read(deadline)
+            self._read(timeout)
         except StreamClosed:
             if not self._messages:
                 raise
 
-    def _read(self, deadline: float | None) -> None:
+    def _read(self, timeout: float | None) -> None:
+        """Raises TimeoutError when nothing comes within `timeout`, BlockingIOError when that is 0."""
         # After a close frame or a broken rule nothing more is read, even if the other side keeps its socket open.
         if self._protocol.state is not State.OPEN:
             raise self._closed()
-        remaining = None if deadline is None else deadline - time.monotonic()
-        if remaining is not None and remaining <= 0:
-            raise TimeoutError
-        self._sock.settimeout(remaining)
+        self._sock.settimeout(timeout)
         try:
             asked = time.monotonic()
             data = self._sock.recv(_READ_BYTES)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
             raise StreamClosed(False, str(error)) from error

@@ -1,0 +1,52 @@
+"""Waiting together."""
+
+import time
+
+import gevent
+
+from voice.wires import beat
+
+
+def test_those_who_wait_for_the_same_beat_go_on_together_and_after_as_many_as_they_asked_for() -> None:
+    came: list[tuple[int, float]] = []
+
+    def listener(beats: int) -> None:
+        beat.wait(beats)
+        came.append((beats, time.monotonic()))
+
+    beat.wait(1)
+    began = time.monotonic()
+    gevent.joinall([gevent.spawn(listener, beats) for beats in (3, 1, 7, 3)], raise_error=True)
+    assert [beats for beats, _ in came] == [1, 3, 3, 7]
+    for beats, at in came:
+        assert (beats - 1) * beat.BEAT_S < at - began
+    assert came[2][1] - came[1][1] < beat.BEAT_S / 2
+
+
+def test_who_is_killed_while_waiting_keeps_nobody_from_going_on() -> None:
+    killed, other = gevent.spawn(beat.wait, 2), gevent.spawn(beat.wait, 2)
+    gevent.sleep(0)
+    killed.kill()
+    other.get(timeout=1)
+    assert killed.value is None or isinstance(killed.value, gevent.GreenletExit)
+
+
+def test_an_error_of_one_is_its_own() -> None:
+    def fails() -> None:
+        beat.wait(1)
+        raise ValueError
+
+    other = gevent.spawn(beat.wait, 2)
+    failing = gevent.spawn(fails)
+    other.get(timeout=1)
+    assert isinstance(failing.exception, ValueError)
+
+
+def test_it_stops_while_nobody_waits_and_goes_on_for_the_next() -> None:
+    beat.wait(1)
+    own = beat._beat
+    assert own is not None
+    with gevent.Timeout(2):
+        while own._timer.active:
+            gevent.sleep(beat.BEAT_S)
+    gevent.spawn(beat.wait, 2).get(timeout=1)

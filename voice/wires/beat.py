@@ -1,0 +1,54 @@
+"""One wake for many: greenlets that may wait a little go on together, 50 times a second.
+
+Half the cost of a call's 50 messages a second is waking up for each: the look at the sockets, the way into a greenlet
+whose memory has gone cold, and out again. Calls that are read one after the other have that once for all of them.
+"""
+
+from typing import Any
+
+import gevent
+from gevent.hub import Waiter
+
+BEAT_S = 0.02
+"""As long as a frame: whoever waits for n beats finds about n frames of a caller."""
+MOST_BEATS = 7
+
+
+def wait(beats: int) -> None:
+    """Until so many have passed, MOST_BEATS at most; the first is up to 20 ms away."""
+    global _beat
+    hub = gevent.get_hub()
+    if _beat is None or _beat.hub is not hub:
+        _beat = _Beat(hub)
+    _beat.wait(beats)
+
+
+class _Beat:
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+        self._timer = hub.loop.timer(BEAT_S, BEAT_S)
+        # Those who wait, by the beat that they wait for.
+        self._waiting: list[list[Waiter]] = [[] for _ in range(MOST_BEATS + 1)]
+        self._now = self._without = 0
+
+    def wait(self, beats: int) -> None:
+        waiter = Waiter(self.hub)
+        self._waiting[(self._now + beats) % len(self._waiting)].append(waiter)
+        if not self._timer.active:
+            self._timer.start(self._passes)
+        # Who is killed meanwhile leaves a waiter that nobody listens to.
+        waiter.get()
+
+    def _passes(self) -> None:
+        """In the hub."""
+        self._now = now = (self._now + 1) % len(self._waiting)
+        waiting, self._waiting[now] = self._waiting[now], []
+        for waiter in waiting:
+            waiter.switch(None)
+        self._without = 0 if waiting else self._without + 1
+        if self._without > MOST_BEATS:
+            self._timer.stop()
+            self._without = 0
+
+
+_beat: _Beat | None = None
