@@ -126,6 +126,22 @@ def post_worker_init(worker: Any) -> None:
     gevent.signal_handler(signal.SIGUSR2, lambda: logs.write(registry.describe()))
 
 
+def pre_request(worker: Any, req: Any) -> None:
+    """Before each request is answered."""
+    from voice.web import bodies
+
+    if bodies.is_too_long(req.headers):
+        req.force_close()
+
+
+def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
+    """When it is."""
+    from voice.web import bodies
+
+    if resp is not None and resp.headers_sent and bodies.is_too_long(req.headers):
+        bodies.part(environ["gunicorn.socket"])
+
+
 def worker_exit(server: Any, worker: Any) -> None:
     """In a worker that ends, when its calls have ended."""
     wsgi = getattr(worker, "wsgi", None)

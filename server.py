@@ -39,6 +39,7 @@ from voice.records.retention import Retention
 from voice.services import Services
 from voice.spending import Spending, unpriced
 from voice.tracing import Tracing
+from voice.web import bodies
 from voice.web.api import Api, register_api_errors
 from voice.web.console.doors import Console
 from voice.web.console.live import Live
@@ -56,7 +57,6 @@ from voice.wires.synthesizer import Synthesizer
 from voice.wires.telephone import Telephone
 from voice.wires.transcriber import Transcriber
 
-_BODY_BYTES = 65536
 _LAST_WORDS_S = 3.0
 _LAST_SPANS_S = 1.0
 _SETTLE_S = 10.0
@@ -117,7 +117,7 @@ class Background:
 def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) -> Flask:
     """The Flask application, and what runs beside it: `app.extensions["background"]`."""
     app = Flask("voice", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = _BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = bodies.LONGEST
     app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoReader}
     services = _services(settings, agents, prices)
     after_call = AfterCall(

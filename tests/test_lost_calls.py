@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gevent
@@ -20,6 +21,7 @@ from voice.recall import COMES_BACK_S
 from voice.sandbox import faults
 from voice.sandbox.call_plan import CallSetup
 from voice.sandbox.phone import Phone
+from voice.sandbox.serving import ServerProcess
 from voice.sandbox.twilio_rest import Fault
 from voice.services import Admission
 from voice.web.tokens import Tokens
@@ -158,6 +160,33 @@ def test_a_call_that_twilio_does_not_hang_up_is_told_so_when_it_asks(calls: Runn
     record_property("tries", tries)
     assert tries == 3 and phone.over_reason == "<Hangup>" and phone.said == []
     assert "over, completed, agent-hung-up" in calls.lines_of(phone.call_sid)[-1]
+
+
+@pytest.fixture
+def second(server: Running) -> Iterator[ServerProcess]:
+    """Another server with the same records, as on another machine."""
+    with (server.folder / "second.log").open("wb") as log:
+        with ServerProcess(server.environment, log) as process:
+            yield process
+
+
+@pytest.mark.matrix(74)
+def test_it_is_told_so_at_another_server_too_though_the_end_is_written_late(
+    calls: Running, second: ServerProcess
+) -> None:
+    phone = greeted(phone_of(calls))
+    phone.reroute(second.url)
+    rest = calls.sandbox.twilio
+    rest.faults += [Fault(500)] * 3
+    phone.say("Goodbye")
+    phone.wait_until_heard("Goodbye then.")
+    with closing(sqlite3.connect(calls.folder / "voice.db", timeout=10)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: sum(method == "POST" for method, *_ in rest.requests) == 3, 10, "it was not hung up")
+        gevent.sleep(0.4)
+        database.rollback()
+    phone.wait_until_over(20)
+    assert phone.over_reason == "<Hangup>" and len(phone.streams) == 1, "an agent who has said goodbye is back"
 
 
 def test_a_call_that_was_asked_back_just_when_it_had_come_back_goes_on(calls: Running) -> None:

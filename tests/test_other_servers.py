@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.running import Running
 from tests.working import OUR_NUMBER, Working
@@ -77,6 +78,8 @@ def test_vendors_that_refuse_the_account_and_twilio_says_the_apology_and_dials(t
             assert first - phone.began < 4
         assert phone.streams == [] and sandbox.openai.sessions == []
         assert first - phone.began < 1
+        figures = requests.get(f"{working.running.server.url}/metrics", timeout=5).text
+        assert 'voice_calls_refused_total{reason="vendor"} 1.0' in figures
         alarms = [line for line in working.running.lines_of("") if " ERROR " in line and "refuses our account" in line]
         assert len([line for line in alarms if "synthesizer" in line]) == 1
 

@@ -43,7 +43,7 @@ _RETRY_PAUSE_S = (0.1, 0.3)
 STREAM_END_WAIT_S = 5.0
 """Told to end or redirect a call, Twilio closes the stream itself within moments; if it does not, we do."""
 KEPT_WITHIN_S = 1.0
-"""So long waits a stream that is handed over until it stands in the records."""
+"""So long waits a stream until its end stands in the records, when Twilio comes back for the call behind it."""
 
 _log = logging.getLogger("voice.call")
 
@@ -430,8 +430,8 @@ class Call:
         # Without an end of its own it has failed on us: another stream may carry it on.
         end = self._end or ev.EndCall("lost", "error")
         self._books.ended(end, time.monotonic() - self._born, self._services.prices)
-        if end.result == "handed-over":
-            # Twilio comes to another worker as soon as the stream is closed, and that one reads how it was left.
+        if end.result == "handed-over" or self._connection.is_untold:
+            # Twilio comes to any worker as soon as the stream is closed, and that one reads how it was left.
             self._services.records.flush(KEPT_WITHIN_S)
 
     def _summarize(self, refusal: str) -> None:

@@ -29,8 +29,8 @@ class Heartbeat:
         self._next_beat = 0.0
         self.is_watched = False
         """Whether anybody looked at the live calls, at whichever worker, when this one had any last."""
-        # Streams that were there at the last look: what the records say of them has been written.
-        self._seen: set[str] = set()
+        # Call and stream of those that were there at the last look: what the records say of them has been written.
+        self._seen: set[tuple[str, str]] = set()
 
     def start(self) -> gevent.Greenlet:
         return supervision.supervise("heartbeat", self._run)
@@ -56,16 +56,16 @@ class Heartbeat:
 
         Raises RecordsUnavailable.
         """
-        live = {s.connection.stream_name: s for s in registry.sessions() if s.connection.stream_name}
+        live = {(session.call_sid, session.connection.stream_name): session for session in registry.sessions()}
         known = self._seen & live.keys()
         self._seen = set(live)
-        if not registry.sessions():
+        if not live:
             return
-        standings, self.is_watched = self._records.glance([live[name].call_sid for name in known])
+        standings, self.is_watched = self._records.glance([call_sid for call_sid, _ in known])
         of_call = {standing.call_sid: standing for standing in standings}
-        for name in known:
-            if standing := of_call.get(live[name].call_sid):
-                _compare(live[name], standing)
+        for call_sid, stream_name in known:
+            if standing := of_call.get(call_sid):
+                _compare(live[call_sid, stream_name], standing)
 
 
 def _compare(session: registry.CallSession, standing: Standing) -> None:

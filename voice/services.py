@@ -73,6 +73,10 @@ class Services:
     """Takes the voice to speak with."""
 
 
+FROM_BROWSER = "browser-"
+"""What stands for a caller's number at the browser phone begins so. Twilio knows nothing of such a call."""
+
+
 @dataclass(frozen=True)
 class Admission:
     """Who calls whom, and which agent answers: what the signed webhook said of this call."""

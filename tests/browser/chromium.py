@@ -9,7 +9,9 @@ import axe_core_python
 from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -31,6 +33,11 @@ _OPTIONS = (
     "--lang=en",
     "--hide-scrollbars",
 )
+
+
+_FOCUSED = """const it = document.activeElement, style = getComputedStyle(it), box = it.getBoundingClientRect();
+    const ring = it.matches(":focus-visible") && style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
+    return [it.textContent.trim(), ring && box.width > 0 && box.top >= 0 && box.bottom <= innerHeight];"""
 
 
 class Browser:
@@ -84,6 +91,23 @@ class Browser:
         except TimeoutException as error:
             raise AssertionError(f"no {selector} with {text!r}: {self.find('body').text}") from error
         return element
+
+    def press(self, *keys: str) -> None:
+        """Into whatever has the focus."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def tab(self, back: bool = False) -> None:
+        chain = ActionChains(self.driver)
+        if back:
+            chain.key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT)
+        else:
+            chain.send_keys(Keys.TAB)
+        chain.perform()
+
+    def focused(self) -> tuple[str, bool]:
+        """The words of what has the focus, and whether that is seen: within the window, with a ring around it."""
+        words, seen = self.run(_FOCUSED)
+        return str(words), bool(seen)
 
     def run(self, script: str, *arguments: object) -> Any:
         return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]

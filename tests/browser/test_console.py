@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from tests.browser.chromium import MISSING, Browser
 from tests.browser.microphone import write_microphone
@@ -114,6 +115,45 @@ def test_a_live_call_within_a_second_hung_up_from_the_page(
     phone.wait_until_over()
     browser.wait_for("#nobody", "Nobody is calling.", 3)
     assert (browser.run("return document.title"), browser.errors()) == ("Live · Voice", [])
+
+
+def test_a_call_is_hung_up_by_keyboard_alone(desk: Desk) -> None:
+    browser = desk.browser
+    browser.driver.delete_all_cookies()
+    phone = desk.running.phone(from_number="+15550004711")
+    phone.dial()
+    browser.open("/console")
+    browser.press(TOKEN, Keys.ENTER)
+    browser.wait_for(".live-call .who", "+15550004711")
+    tab_to(browser, "+15550004711")
+    browser.press(Keys.ENTER)
+    browser.wait_for("h1", "+15550004711 with desk")
+    tab_to(browser, "Hang up")
+    browser.run("window.before = true")
+    phone.say_async("Hello")
+    wait_until(lambda: not browser.run("return window.before"), 5, "a turn more, the page is another one")
+    browser.wait_for("h1", "+15550004711 with desk")
+    assert browser.focused() == ("Hang up", True), "whoever reads with the keyboard has lost his place"
+    browser.press(Keys.ENTER)
+    browser.wait_for("dialog[open]", "ends at once")
+    assert browser.focused() == ("Cancel", True), "a key that is held down must not answer the question"
+    tab_to(browser, "Hang up", back=True)
+    browser.press(Keys.ENTER)
+    phone.wait_until_over()
+    wait_until(lambda: not browser.all("#acts"), 5, "the page is that of a call that is over")
+    assert browser.run("return document.activeElement.id") == "main"
+    assert all("401" in error for error in browser.errors()), "but for the page that asks for the token"
+
+
+def tab_to(browser: Browser, words: str, back: bool = False) -> None:
+    """All that the Tab key comes by on its way is seen to have the focus."""
+    for _ in range(20):
+        browser.tab(back)
+        there, seen = browser.focused()
+        assert seen, f"not seen to have the focus: {there}"
+        if there == words:
+            return
+    raise AssertionError(f"the Tab key does not get to {words}")
 
 
 @pytest.mark.threat(13)

@@ -13,13 +13,16 @@ from typing import Any
 import gevent
 import pytest
 import requests
+import websocket
 
-from tests.console.conftest import Site
+from tests.console.conftest import Site, logged_in
 from tests.console.visitor import Visitor
 from tests.running import wait_until
+from tests.web.served import Stream
 from voice.presence import IDLE_S, Presence
 from voice.records.records import Records
 from voice.sandbox.phone import Phone
+from voice.sandbox.serving import ServerProcess
 from voice.web.console.live import LOOK_S, MOST_VIEWERS, Live, TooManyViewers
 from voice.web.console.workers import GONE_S
 
@@ -124,6 +127,26 @@ def test_a_call_is_put_through_from_the_page(site: Site, visitor: Visitor) -> No
     wait_until(lambda: phone.dialed == ["+15550002222"], 5, "the front desk rings")
     phone.hang_up()
     phone.wait_until_over()
+
+
+def test_a_call_of_a_browser_is_hung_up_at_a_worker_that_does_not_hold_it(site: Site, visitor: Visitor) -> None:
+    """Which Twilio cannot be asked for."""
+    with (site.running.folder / "other.log").open("wb") as log, ServerProcess(site.running.environment, log) as other:
+        owner = logged_in(other.url)
+        headers = {"X-CSRF-Token": owner.csrf()}
+        told = owner.post("/console/phone/calls", json={"agent": "desk"}, headers=headers).json()
+        url = other.url.replace("http", "ws", 1) + "/console/phone/stream"
+        stream = Stream(websocket.create_connection(url, timeout=10, cookie=owner.cookie(), origin=other.url))
+        stream.start(told["call_sid"], told["parameters"])
+        assert stream.next()["event"] == "media", "the greeting"
+        asked = len(site.running.sandbox.twilio.requests)
+        assert visitor.act(f"/console/calls/{told['call_sid']}/hangup").status_code == 200
+        began = time.monotonic()
+        assert stream.closed()[0] == 1000
+        assert time.monotonic() - began < 3 and len(site.running.sandbox.twilio.requests) == asked
+        stream.leave()
+    again = visitor.act(f"/console/calls/{told['call_sid']}/hangup")
+    assert (again.status_code, again.json()["error"]) == (409, "call_is_over")
 
 
 def test_a_worker_that_tells_nothing_any_more_is_not_shown(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Who is let in, by numbers; and a real server that has had enough."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import requests
 from gevent.pool import Pool as Greenlets
 
+from tests.metrics.test_counting import Counts
 from tests.records.stories import started
 from tests.running import Running
 from tests.web.served import MAX_CALLS, Served, new_call_sid
@@ -68,6 +70,25 @@ def test_one_number_calls_only_so_often_in_an_hour(records: Records) -> None:
     assert gate(records, per_number=3).let_in("CA-new", CALLER, outbound=True), "we have called it"
 
 
+def test_each_refusal_is_counted_by_its_reason(records: Records, caplog: pytest.LogCaptureFixture) -> None:
+    def asked(gate: Gate) -> dict[str, float]:
+        counts = Counts()
+        assert not gate.let_in("CA-new", CALLER, outbound=False)
+        return counts.more()
+
+    records.call_started(started("CA-1", records.clock(), caller=CALLER))
+    assert asked(gate(records, per_number=1)) == {"voice_calls_refused_total number": 1}
+    assert asked(gate(records, per_number=1, per_day=0.0)) == {"voice_calls_refused_total budget": 1}
+    busy = Pressure()
+    busy.is_high = True
+    spending = Spending(records, None, None)
+    assert asked(Gate(records, spending, busy, 1000, None)) == {"voice_calls_refused_total no-time": 1}
+    full = gate(records)
+    full._pace.wait = lambda now: None  # type: ignore[method-assign]
+    assert asked(full) == {"voice_calls_refused_total at-once": 1}
+    assert len([line for line in caplog.messages if line.startswith("CA-new: refused, ")]) == 4
+
+
 @pytest.mark.threat(28)
 def test_those_who_hide_their_number_are_not_one_caller(records: Records) -> None:
     for withheld in ("anonymous", "", "+266696687"):
@@ -96,6 +117,11 @@ def test_beyond_a_few_strangers_in_a_minute_the_vendors_are_not_connected_early(
     assert strangers.are_few(61.0)
 
 
+def refused_for_room(served: Served) -> float:
+    text = requests.get(f"{served.url}/metrics", timeout=5).text
+    return float(re.findall(r'^voice_calls_refused_total{reason="full"} (\S+)$', text, re.MULTILINE)[0])
+
+
 @pytest.mark.matrix(57)
 def test_at_a_full_server_twenty_more_are_refused_at_once_and_nobody_else_notices(
     served: Served, record_property: Callable[[str, object], None]
@@ -115,6 +141,7 @@ def test_at_a_full_server_twenty_more_are_refused_at_once_and_nobody_else_notice
         text = served.post("/twilio/voice", form).text
         return time.monotonic() - began, text
 
+    before = refused_for_room(served)
     answers = list(Greenlets(20).imap_unordered(refused, range(20)))
     assert all(
         BUSY in text and [v.tag for v in ElementTree.fromstring(text)] == ["Say", "Hangup"] for _, text in answers
@@ -122,6 +149,7 @@ def test_at_a_full_server_twenty_more_are_refused_at_once_and_nobody_else_notice
     slowest = max(took for took, _ in answers) * 1000
     record_property("refusal_ms", round(slowest))
     assert slowest < 300
+    assert refused_for_room(served) == before + 20
     assert requests.get(f"{served.url}/healthz", timeout=5).status_code == 200 and served.ready() == 503
     for stream in live:
         assert stream.next()["event"] in ("media", "mark")

@@ -9,9 +9,11 @@ import pytest
 import requests
 
 from tests.running import Running
+from tests.web.served import Served
 
 # A worker takes MAX_CALLS + 100 connections.
 _SOCKETS = 110
+_HUGE = 100 * 2**20
 
 
 @pytest.mark.threat(17)
@@ -50,6 +52,25 @@ def test_bodies_that_drip_do_not_hold_the_server(tmp_path: Path) -> None:
             feeder.kill()
             for sock in sockets:
                 sock.close()
+
+
+@pytest.mark.threat(17)
+@pytest.mark.parametrize("length", [f"Content-Length: {_HUGE}", "Transfer-Encoding: chunked"])
+def test_a_body_that_is_far_too_long_is_answered_and_not_read(served: Served, length: str) -> None:
+    head = f"POST /twilio/voice HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n{_HUGE:x}\r\n".encode()
+    sent = 0
+    with socket.create_connection(("127.0.0.1", served.running.server.port), timeout=5) as sock:
+        sock.sendall(head)
+        piece = b"a" * 2**20
+        try:
+            while sent < _HUGE:
+                sent += sock.send(piece)
+        except OSError:
+            pass
+        # What the kernel holds for the two of them, and what is read to let the answer come through.
+        assert sent < _HUGE / 3, "all of it was taken"
+        answer = sock.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 403") and b"Connection: close" in answer
 
 
 def _drip(sockets: list[socket.socket]) -> None:

@@ -20,6 +20,11 @@ def call_started(direction: str, carried_on: bool) -> None:
         series.calls_started.labels(direction).inc()
 
 
+def call_refused(reason: str) -> None:
+    """`reason` is one of `series.REFUSALS`."""
+    series.calls_refused.labels(reason).inc()
+
+
 def happened(event: ev.Event, actions: Sequence[ev.Action]) -> None:
     """One event of a call and what followed from it."""
     if count := _COUNTED.get(type(event)):

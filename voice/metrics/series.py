@@ -12,6 +12,8 @@ from voice.core.events import Vendor
 REGISTRY = CollectorRegistry()
 """Of this process alone; nobody reads it when there is a folder."""
 
+REFUSALS = ("full", "no-time", "at-once", "number", "budget", "vendor")
+"""Why a call was not taken."""
 VENDORS: tuple[str, ...] = get_args(Vendor)
 STAGES = ("stopped", "transcript", "first_token", "first_sentence", "first_audio", "heard")
 """Of `TurnTimes`, each behind the one before."""
@@ -35,6 +37,7 @@ def _sum(name: str, text: str) -> Gauge:
 # What happens in calls
 
 calls_started = _counter("voice_calls_started_total", "Calls that began.", "direction")
+calls_refused = _counter("voice_calls_refused_total", "Calls that were not taken.", "reason")
 resumes = _counter("voice_resumes_total", "Streams that carried on a call which another stream had begun.")
 calls_ended = _counter("voice_calls_ended_total", "Streams of calls that ended.", "result", "reason")
 call_seconds = _histogram("voice_call_seconds", "How long the streams of calls lasted.", _CALL_BUCKETS)
@@ -80,6 +83,8 @@ for _stage in STAGES:
     stage_seconds.labels(_stage)
 for _direction in ("inbound", "outbound"):
     calls_started.labels(_direction)
+for _refusal in REFUSALS:
+    calls_refused.labels(_refusal)
 for _outcome in ("done", "failed"):
     tool_seconds.labels(_outcome)
 for _end in (

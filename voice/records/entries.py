@@ -91,7 +91,7 @@ class Standing:
 
     call_sid: str
     stream_name: str
-    """Of its latest stream."""
+    """Of its latest stream; empty for one from a browser."""
     owner: str
     """The worker that holds it, or held it last."""
     owner_lives: bool

@@ -74,14 +74,15 @@ def orphans(connection: Connection, owner: str, now: float, lost: tuple[float, f
     """
     open_ = calls.c.ended_at.is_(None) & (~_OWNER_LIVES | (calls.c.owner == owner))
     gone = calls.c.result.in_(LEFT) & calls.c.ended_at.between(*lost)
-    return _standings(connection, open_ | gone, now, limit)
+    # Twilio is asked for them, and knows nothing of a browser's.
+    return _standings(connection, (open_ | gone) & calls.c.stream_name.is_not(None), now, limit)
 
 
 def _standings(connection: Connection, which: ColumnElement[bool], now: float, limit: int = 1000) -> list[Standing]:
     columns = (calls.c.call_sid, calls.c.stream_name, calls.c.owner, _OWNER_LIVES, calls.c.ended_at, calls.c.result)
-    wanted = select(*columns).where(which, calls.c.stream_name.is_not(None), calls.c.owner.is_not(None))
+    wanted = select(*columns).where(which, calls.c.owner.is_not(None))
     found = connection.execute(wanted.order_by(calls.c.started_at).limit(limit), {"now": now})
-    return [Standing(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in found]
+    return [Standing(row[0], row[1] or "", row[2], bool(row[3]), row[4], row[5]) for row in found]
 
 
 def has_come_back(connection: Connection, stream_name: str) -> bool:

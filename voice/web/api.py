@@ -18,8 +18,8 @@ from config.faults import suggestion
 from voice import farewell, registry
 from voice.after_call import record_of
 from voice.errors import RecordsUnavailable, VendorError, VendorRefused
-from voice.records.entries import CallStarted, Outbound
-from voice.services import Services
+from voice.records.entries import CallEnded, CallRecord, CallStarted, Outbound
+from voice.services import FROM_BROWSER, Services
 from voice.spending import Spending
 from voice.web.outbound_limits import OutboundLimits
 from voice.wires.telephone import OutboundCall
@@ -189,8 +189,12 @@ class Api:
         """Whichever worker holds it."""
         if session := registry.session_of(call_sid_of(call_sid)):
             session.connection.request_end("operator-hung-up")
+        elif self._kept_live(call_sid).caller.startswith(FROM_BROWSER):
+            # The worker that holds it reads so in the records within two seconds.
+            records = self._services.records
+            ended = CallEnded("completed", "operator-hung-up", records.clock(), {}, {})
+            records.call_ended(call_sid, ended, if_open=True)
         else:
-            self._live(call_sid)
             self._tell_twilio(call_sid, lambda: self._services.telephone.hang_up(call_sid))
         return jsonify(call_sid=call_sid, status="ending")
 
@@ -218,13 +222,17 @@ class Api:
         """The agent that holds the call."""
         if session := registry.session_of(call_sid):
             return str(session.agent.name)
+        return self._kept_live(call_sid).agent
+
+    def _kept_live(self, call_sid: str) -> CallRecord:
+        """One that another worker holds."""
         call = self._services.records.call(call_sid)
         if call is None:
             _refuse(404, "unknown_call", f"there is no record of {call_sid}")
         # One that was transferred is over for the agent; the caller is still on the line.
         if call.ended_at is not None and call.result != "transferred":
             _refuse(409, "call_is_over", f"{call_sid} is over: {call.result}, {call.reason}")
-        return call.agent
+        return call
 
     def _tell_twilio(self, call_sid: str, tell: Callable[[], bool | None]) -> None:
         try:

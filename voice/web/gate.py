@@ -7,6 +7,7 @@ import time
 from collections import deque
 
 from voice.errors import RecordsUnavailable
+from voice.metrics import counting
 from voice.pressure import Pressure
 from voice.records.records import Records
 from voice.spending import Spending
@@ -62,6 +63,12 @@ class Strangers:
         return len(self._came) < MOST_STRANGERS or now - self._came[0] > _MINUTE_S
 
 
+def refused(call_sid: str, reason: str, words: str) -> None:
+    """Told and counted; `reason` as in `counting.call_refused`."""
+    counting.call_refused(reason)
+    _log.warning("%s: refused, %s", shown(call_sid), words)
+
+
 class Gate:
     """One for each worker."""
 
@@ -78,25 +85,26 @@ class Gate:
     def let_in(self, call_sid: str, caller: str, outbound: bool) -> bool:
         """Whether a call may begin; blocks until it is its turn. Those that we have placed were counted when they
         were, and are refused only beyond the budget."""
-        if reason := self._closed("" if outbound else caller):
-            _log.warning("%s: refused, %s", shown(call_sid), reason)
+        if self._spending.exhausted:
+            refused(call_sid, "budget", "the day's budget is used up")
             return False
         if outbound:
             return True
+        if often := self._too_often(caller):
+            refused(call_sid, "number", often)
+            return False
         if self._pressure.is_high:
-            _log.warning("%s: refused, this worker has no time for another call", shown(call_sid))
+            refused(call_sid, "no-time", "this worker has no time for another call")
             return False
         wait = self._pace.wait(time.monotonic())
         if wait is None:
-            _log.warning("%s: refused, too many calls at once", shown(call_sid))
+            refused(call_sid, "at-once", "too many calls at once")
             return False
         if wait:
             time.sleep(wait)
         return True
 
-    def _closed(self, caller: str) -> str:
-        if self._spending.exhausted:
-            return "the day's budget is used up"
+    def _too_often(self, caller: str) -> str:
         if self._per_number is None or caller == _WITHHELD or not _NUMBER.fullmatch(caller):
             return ""
         try:

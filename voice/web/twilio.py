@@ -19,7 +19,7 @@ from voice.errors import RecordsUnavailable, VendorError
 from voice.recall import Recall
 from voice.records.entries import CallEnded, CallRecord
 from voice.services import Admission, Opening, Services
-from voice.web.gate import Gate, Strangers
+from voice.web.gate import Gate, Strangers, refused
 from voice.web.shown import shown, stir_verdict
 from voice.web.signed import STREAM, only_twilio
 from voice.web.tokens import Tokens
@@ -97,7 +97,7 @@ class TwilioDoors:
         if registry.is_over(call_sid):
             return _answer(twiml.hang_up())
         if registry.live_calls() >= self._max_calls:
-            _log.warning("%s: refused, %d calls are live", shown(call_sid), registry.live_calls())
+            refused(call_sid, "full", f"{registry.live_calls()} calls are live")
             return _answer(twiml.apology(BUSY))
         outbound = _outbound()
         caller, called = _numbers()
@@ -106,7 +106,7 @@ class TwilioDoors:
         agent = self._agent(outbound)
         # One that we have placed was asked about then.
         if not outbound and not self._services.breaker.admits():
-            _log.warning("%s: refused, the %s refuses us", shown(call_sid), ", ".join(self._services.breaker.refusing))
+            refused(call_sid, "vendor", f"the {', '.join(self._services.breaker.refusing)} refuses us")
             return _answer(farewell.to_human(self._services.public_url, agent))
         what = "%s: answered by %s, called from %s, agent %s" if outbound else "%s: from %s to %s, agent %s"
         _log.info(what, shown(call_sid), shown(caller), shown(called), agent.name)

@@ -14,7 +14,7 @@ from voice import registry
 from voice.after_call import AfterCall
 from voice.call import Call
 from voice.errors import CallRefused, VendorRefused
-from voice.services import Admission, Services
+from voice.services import FROM_BROWSER, Admission, Services
 from voice.web.console import guard
 from voice.web.console.sessions import Session
 from voice.web.tokens import Tokens
@@ -101,4 +101,4 @@ class PhoneDoors:
 
 def _caller(session: Session) -> str:
     """Stands in the records where the number stands."""
-    return f"browser-{session.id[:8]}"
+    return f"{FROM_BROWSER}{session.id[:8]}"

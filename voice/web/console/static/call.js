@@ -8,14 +8,40 @@ if (acts) {
   acts.querySelectorAll("[data-do]").forEach((button) => {
     button.onclick = () => ask(button.dataset.do, call);
   });
-  let turn = null;
+  let shown = null;
+  let now = null;
+  // A turn more, or the end: the page is told anew by the server, and the browser keeps the place that is looked at.
+  const renew = () => {
+    if (now === shown || document.querySelector("dialog[open]")) return;
+    keepFocus();
+    location.reload();
+  };
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.addEventListener("close", renew));
   follow((picture) => {
     const live = picture.calls.find((each) => each.call_sid === sid);
-    // A turn more, or the end: the page is told anew by the server, which keeps the place that is looked at.
-    const now = live ? live.turn : -1;
-    if (turn !== null && now !== turn && !document.querySelector("dialog[open]")) location.reload();
-    else turn = now;
+    now = live ? live.turn : -1;
+    if (shown === null) shown = now;
+    renew();
   }, () => {});
+}
+
+// Whoever goes by the keyboard goes on from where he was, or from the top of the content if that is gone.
+function alike(name, words) {
+  return [...document.querySelectorAll(name)].filter((each) => each.textContent === words);
+}
+
+function keepFocus() {
+  const it = document.activeElement;
+  if (!it || !it.matches(":focus-visible")) return;
+  const place = alike(it.localName, it.textContent).indexOf(it);
+  sessionStorage.setItem("focus", JSON.stringify([it.localName, it.textContent, place]));
+}
+
+const kept = sessionStorage.getItem("focus");
+if (kept) {
+  sessionStorage.removeItem("focus");
+  const [name, words, place] = JSON.parse(kept);
+  (alike(name, words)[place] || document.getElementById("main")).focus({ preventScroll: true });
 }
 
 const sound = document.getElementById("sound");
