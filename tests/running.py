@@ -97,6 +97,12 @@ class Running:
         """The server's log lines of one call."""
         return [line for line in self.log.splitlines() if call_sid in line]
 
+    def last_line(self, call_sid: str) -> str:
+        """What it says of the end, a moment after the caller's end of it."""
+        is_over = f"{call_sid}: over, "
+        wait_until(lambda: is_over in self.log, 5, "the call is over")
+        return next(line for line in self.lines_of(call_sid) if is_over in line)
+
     def replayed(self, call_sid: str) -> call_log.Replayed:
         with (self.calls_dir / f"{call_sid}.jsonl").open() as lines:
             return call_log.replay(lines)

@@ -111,7 +111,7 @@ def test_the_caller_hangs_up(calls: Running, phone: Phone) -> None:
     phone.hang_up()
     phone.wait_until_over()
     calls.wait_until_idle()
-    assert "over, completed, caller-hung-up" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, completed, caller-hung-up" in calls.last_line(phone.call_sid)
     assert [s.closed for s in calls.sandbox.openai.sessions] == [True]
     assert not any(method == "POST" for method, *_ in calls.sandbox.twilio.requests), "nobody is there to hang up"
 
@@ -141,7 +141,7 @@ def test_the_time_limit_ends_the_call(calls: Running) -> None:
     phone = calls.phone(to_number="+15550000003")
     phone.dial()
     phone.wait_until_over(timeout=20)
-    assert "over, completed, time-limit" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, completed, time-limit" in calls.last_line(phone.call_sid)
 
 
 def test_ended_by_rest_from_outside(calls: Running, phone: Phone) -> None:
@@ -161,7 +161,7 @@ def test_a_rest_api_that_does_not_answer_does_not_keep_the_call(calls: Running, 
     phone.say("Goodbye")
     phone.wait_until_over()
     assert phone.said == []
-    assert "over, completed, agent-hung-up" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, completed, agent-hung-up" in calls.last_line(phone.call_sid)
 
 
 # Agents
@@ -214,7 +214,7 @@ def test_no_transcriber(calls: Running, phone: Phone) -> None:
     phone.dial()
     phone.wait_until_over(timeout=20)
     assert "Sorry, something is wrong. Goodbye." in phone.heard_text
-    assert "over, failed, transcriber-failed" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, failed, transcriber-failed" in calls.last_line(phone.call_sid)
 
 
 @pytest.mark.matrix(2)
@@ -325,7 +325,7 @@ def test_no_synthesizer(calls: Running) -> None:
     phone.dial()
     phone.wait_until_over(timeout=20)
     assert phone.said and phone.said[0].startswith("I'm sorry"), "Twilio's own voice"
-    assert "over, failed, synthesizer-failed" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, failed, synthesizer-failed" in calls.last_line(phone.call_sid)
 
 
 def test_no_language_model(calls: Running, phone: Phone) -> None:

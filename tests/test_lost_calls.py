@@ -159,7 +159,7 @@ def test_a_call_that_twilio_does_not_hang_up_is_told_so_when_it_asks(calls: Runn
     tries = sum(method == "POST" for method, *_ in calls.sandbox.twilio.requests)
     record_property("tries", tries)
     assert tries == 3 and phone.over_reason == "<Hangup>" and phone.said == []
-    assert "over, completed, agent-hung-up" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, completed, agent-hung-up" in calls.last_line(phone.call_sid)
 
 
 @pytest.fixture
@@ -335,5 +335,5 @@ def test_the_time_limit_holds_though_no_mark_ever_comes_back(calls: Running, rec
     lasted = at(phone, "stream-ended") - at(phone, "start")
     record_property("limit_s", LIMIT_S)
     record_property("over_after_s", round(lasted, 1))
-    assert "over, completed, time-limit" in calls.lines_of(phone.call_sid)[-1]
+    assert "over, completed, time-limit" in calls.last_line(phone.call_sid)
     assert phone.over_reason == "ended by the REST API" and LIMIT_S <= lasted <= LIMIT_S + 20

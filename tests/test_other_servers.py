@@ -48,7 +48,7 @@ def test_a_silent_call_is_ended_by_the_monitor_and_leaves_nothing(tmp_path: Path
             busy.wait_until_silent()
             busy.say(f"I go on talking, part {turn}")
         silent.wait_until_over()
-        assert "over, completed, idle" in running.lines_of(silent.call_sid)[-1]
+        assert "over, completed, idle" in running.last_line(silent.call_sid)
         assert busy.state == "in-progress"
         assert silent.over_reason == "ended by the REST API"
         busy.hang_up()

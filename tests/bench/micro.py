@@ -125,7 +125,7 @@ def _detecting(frames: list[bytes]) -> Callable[[], object]:
 def _beating() -> None:
     def listener() -> None:
         for _ in range(FRAMES // 100):
-            beat.wait(1)
+            beat.Pause(1).wait()
 
     gevent.joinall([gevent.spawn(listener) for _ in range(100)])
 

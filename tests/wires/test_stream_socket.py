@@ -428,6 +428,13 @@ def test_nothing_within_the_beats_and_then_something(line: Line) -> None:
     assert list(map(len, reader.get(timeout=BEAT_S))) == [20]
 
 
+def test_who_waits_for_beats_is_woken_by_our_own_end(line: Line) -> None:
+    reader = gevent.spawn(lambda: closed(lambda: line.stream.receive_all(LIMIT_S, Patience(beats=7))))
+    gevent.sleep(0)
+    line.stream.abort()
+    reader.get(timeout=BEAT_S)
+
+
 def test_the_end_within_the_beats(line: Line) -> None:
     _sent(line, 20)
     line.peer.sock.close()

@@ -14,13 +14,25 @@ BEAT_S = 0.02
 MOST_BEATS = 7
 
 
-def wait(beats: int) -> None:
-    """Until so many have passed, MOST_BEATS at most; the first is up to 20 ms away."""
-    global _beat
-    hub = gevent.get_hub()
-    if _beat is None or _beat.hub is not hub:
-        _beat = _Beat(hub)
-    _beat.wait(beats)
+class Pause:
+    """Begins at once, and lasts so many beats, MOST_BEATS at most; the first is up to 20 ms away."""
+
+    def __init__(self, beats: int) -> None:
+        global _beat
+        self._hub = gevent.get_hub()
+        self._waiter = Waiter(self._hub)
+        if _beat is None or _beat.hub is not self._hub:
+            _beat = _Beat(self._hub)
+        _beat.add(self._waiter, beats)
+
+    def wait(self) -> None:
+        """Until it is over; for the greenlet that began it."""
+        self._waiter.get()
+
+    def end(self) -> None:
+        """At once, from any greenlet, also if it is over."""
+        # Who does not wait any more leaves a waiter that nobody listens to: here, and to the beat.
+        self._hub.loop.run_callback(self._waiter.switch, None)
 
 
 class _Beat:
@@ -31,13 +43,10 @@ class _Beat:
         self._waiting: list[list[Waiter]] = [[] for _ in range(MOST_BEATS + 1)]
         self._now = self._without = 0
 
-    def wait(self, beats: int) -> None:
-        waiter = Waiter(self.hub)
+    def add(self, waiter: Waiter, beats: int) -> None:
         self._waiting[(self._now + beats) % len(self._waiting)].append(waiter)
         if not self._timer.active:
             self._timer.start(self._passes)
-        # Who is killed meanwhile leaves a waiter that nobody listens to.
-        waiter.get()
 
     def _passes(self) -> None:
         """In the hub."""

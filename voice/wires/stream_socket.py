@@ -86,6 +86,7 @@ class StreamSocket:
         self._begun = b""
         self._usual_bytes = 0
         self._wakes_at = 1
+        self._pause: beat.Pause | None = None
         self._born = self._turn_began = time.monotonic()
         self._controls = 0
 
@@ -101,7 +102,8 @@ class StreamSocket:
         """As `receive`, all that has come; with `patience` more comes together."""
         if not self._messages:
             if patience.beats:
-                beat.wait(patience.beats)
+                self._pause = beat.Pause(patience.beats)
+                self._pause.wait()
                 self._take_what_is_there(0.0)
             elif patience.messages > 1:
                 self._wake_at(patience.messages * self._usual_bytes - self._usual_bytes // 2)
@@ -142,6 +144,8 @@ class StreamSocket:
             except OSError:
                 pass
         self._writer.close()
+        if self._pause:
+            self._pause.end()
 
     def _await(self, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
