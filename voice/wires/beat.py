@@ -53,7 +53,8 @@ class _Beat:
         self._now = now = (self._now + 1) % len(self._waiting)
         waiting, self._waiting[now] = self._waiting[now], []
         for waiter in waiting:
-            waiter.switch(None)
+            # Not at once: of what is to be run, the hub does 5 ms at a time, and looks at its sockets in between.
+            self.hub.loop.run_callback(waiter.switch, None)
         self._without = 0 if waiting else self._without + 1
         if self._without > MOST_BEATS:
             self._timer.stop()

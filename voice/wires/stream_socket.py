@@ -104,6 +104,7 @@ class StreamSocket:
             if patience.beats:
                 self._pause = beat.Pause(patience.beats)
                 self._pause.wait()
+                self._turn_began = time.monotonic()
                 self._take_what_is_there(0.0)
             elif patience.messages > 1:
                 self._wake_at(patience.messages * self._usual_bytes - self._usual_bytes // 2)
@@ -233,7 +234,8 @@ class StreamSocket:
                 if end > size:
                     break
                 text = apply_mask(data[mask_at + 4 : end], data[mask_at : mask_at + 4])
-                text.decode()
+                if not text.isascii():
+                    text.decode()
                 self._messages.append(text)
             elif head in _CONTROL and length < _TWO_BYTES_MORE:
                 if end > size:
