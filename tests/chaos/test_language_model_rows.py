@@ -32,8 +32,8 @@ def _requests(row: Row, count: int, timeout: float) -> list[Asked]:
 
 
 def _under_way(row: Row) -> Passage:
-    """The victim's connection to the language model."""
-    return row.chaos.xai.victims[-1]
+    """The victim's connection to the language model; those that earlier victims left are kept, and idle."""
+    return max(row.chaos.xai.victims, key=lambda passage: passage.claimed_at)
 
 
 @pytest.mark.matrix(13)
@@ -233,7 +233,6 @@ def test_an_answer_of_a_byte_a_second_is_no_answer(row: Row) -> None:
     victim.wait_until_over()
 
 
-@pytest.mark.full
 @pytest.mark.matrix(22)
 def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     victim = row.greeted()
@@ -277,17 +276,18 @@ def test_five_interruptions_in_three_seconds_leave_nothing_behind(row: Row) -> N
         return max(sum(not context.final_sent for context in socket.contexts) for socket in sockets)
 
     began = time.monotonic()
-    for number in range(5):
-        said = victim.say_async("No")
-        next_at = began + 0.6 * (number + 1)
-        victim.wait_for(lambda said=said, next_at=next_at: said.over.is_set() and time.monotonic() >= next_at)
+    for _ in range(5):
+        # Each as soon as the agent speaks again: before that there is nothing to interrupt.
+        victim.sound_after(victim.ask("No"))
         most = max(most, contexts())
+    took_s = time.monotonic() - began
     row.vendors.xai.answer = lambda messages: Answer("All right.")
     victim.ask("Stop it now please")
     victim.wait_until_heard("All right.")
+    row.tell("five_within_s", round(took_s, 1))
     row.tell("contexts_at_most", most)
     row.tell("answers_begun", len(row.vendors.xai.requests))
     row.tell("clears", len(victim.journal.all("clear")))
-    assert len(victim.journal.all("clear")) >= 3
-    assert most <= 4
+    assert len(victim.journal.all("clear")) == 6
+    assert most <= 4 and took_s <= 6
     wait_until(lambda: contexts() <= 1, 5, "the contexts of the stopped answers are closed")
