@@ -3,6 +3,7 @@
 import pytest
 
 from tests.core.stories import Story, kinds
+from voice.core.backlog import PACE
 from voice.core.events import (
     CallerStartedSpeaking,
     CancelReply,
@@ -266,7 +267,7 @@ def test_one_that_has_ended_waits_for_the_session_that_hears_it_again() -> None:
     story.stops(4.0)
     story.at(4.1, LOST)
     story.at(5.5, TranscriberReady(1, 1.5))
-    assert story.conversation.deadline == pytest.approx(5.5 + 1.5 / 2 + 1.8)
+    assert story.conversation.deadline == pytest.approx(5.5 + 1.5 / (PACE - 1) + 1.8)
     assert StartReply(2) in story.final(6.5, "When are you open?", "item-of-another")
 
 
@@ -313,7 +314,7 @@ def test_what_is_said_while_a_session_hears_what_it_missed_has_time_until_it_has
     story.at(16.0, TranscriberReady(0, 10.0))
     story.stops(16.5)
     assert story.passes() == [RecordDelay(story.conversation.turn, "transcript", "asked for again"), CommitUtterance()]
-    assert story.now == pytest.approx(16.0 + 10.0 / 2 + 1.8)
+    assert story.now == pytest.approx(16.0 + 10.0 / (PACE - 1) + 1.8)
 
 
 @pytest.mark.matrix(4)

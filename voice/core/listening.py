@@ -2,6 +2,7 @@
 
 from voice.core import events as ev
 from voice.core.agenda import Agenda, Deadline
+from voice.core.backlog import PACE
 from voice.core.keypad import Keypad
 from voice.core.rules import Rules
 from voice.core.utterances import Utterances
@@ -11,8 +12,6 @@ TRANSCRIPT_WAIT_S = 1.8
 """From the end of an utterance: a final transcript comes 0.7 to 1.7 s after it (measured on the live service)."""
 DEAF_WAIT_S = 3.5
 """While there is no transcriber, a caller is not left in silence for longer."""
-REPLAY_PACE = 3.0
-"""What a new session hears first, it hears so much faster than real time."""
 COMMIT_WAIT_S = 1.2
 """From the second commit of an utterance of which not a word has come."""
 STEADY_S = 0.12
@@ -82,7 +81,7 @@ class Listening:
         self.deaf = self._committed_again = False
         self._utterances.heard_again(event.utterances)
         # While it hears what was missed, more comes in.
-        self._replayed_at = self._agenda.now + event.seconds / (REPLAY_PACE - 1)
+        self._replayed_at = self._agenda.now + event.seconds / (PACE - 1)
         if self._utterances.awaited:
             self._wait_for_transcript()
 
