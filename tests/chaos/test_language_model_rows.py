@@ -242,7 +242,6 @@ def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     victim.wait_until_heard("follows the")
     answering = _under_way(row)
     assert answering.ended_at is None
-    row.vendors.xai.delays = Delays()
     row.vendors.xai.answer = lambda messages: Answer("All right.")
     said = victim.say_async("Stop it now")
     victim.wait_for("clear", timeout=3)
@@ -250,8 +249,11 @@ def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     began = next(e.at for e in reversed(victim.journal.all("utterance-began")) if e.detail == "Stop it now")
     decisive = [at for at in victim.sent_at if at >= began][ONSET_FRAMES - 1]
     wait_until(lambda: answering.ended_at is not None, 2, "the connection to the model is closed")
+    row.vendors.xai.delays = Delays()
     assert answering.ended_at is not None
-    closed_ms = (answering.ended_at - cleared) * 1000
+    # What has stopped the agent may be a noise: the model writes on until there is a word.
+    understood = next(at for at in row.vendors.openai.sessions[-1].deltas_at if at > cleared)
+    closed_ms = (answering.ended_at - understood) * 1000
     said.over.wait()
     victim.wait_until_heard("All right.")
     answered = _requests(row, 2, 1)[-1].asked_at
@@ -259,7 +261,7 @@ def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     row.tell("clear_after_ms", round((cleared - decisive) * 1000, 1))
     row.tell("closed_after_ms", round(closed_ms, 1))
     row.tell("old_frames_after_clear", len(late))
-    assert (cleared - decisive) * 1000 <= 80 and closed_ms <= 50 and late == []
+    assert (cleared - decisive) * 1000 <= 80 and 0 <= closed_ms <= 50 and late == []
 
 
 @pytest.mark.full

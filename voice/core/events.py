@@ -409,6 +409,9 @@ class EndCall:
     """What that person is told before."""
 
 
+ReplyEvent = ReplyStarted | SentenceReady | ToolCalled | ReplyFinished | VendorFailed
+"""What comes of asking the language model."""
+
 Event = (
     StreamStarted
     | CallerStartedSpeaking
