@@ -315,6 +315,8 @@ class Conversation:
                 if without_words and self.floor == "nobody" and not self._delivery.suspended:
                     self._listening.take()
                     self._delivery.say(self.rules.not_understood)
+            case Deadline.HEARD_AGAIN:
+                self._listening.not_heard_again()
             case Deadline.WORDS:
                 if self._delivery.suspended and not self._listening.words and not self._listening.speaking:
                     self._delivery.resume()

@@ -88,6 +88,8 @@ class TranscriberLost:
     """No session hears the caller now; another one is being opened."""
 
     detail: str
+    detects_speech: bool = False
+    """It was the session that told when the caller speaks."""
 
 
 @dataclass(frozen=True)
