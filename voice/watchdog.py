@@ -41,8 +41,8 @@ _PAUSE_S = 1.0
 _SHOWN_LINES = 12
 _FAIR_SHARE = 0.2
 """Of a processor; a hub that would run and gets less is starved by the machine."""
-_WHOLE_SHARE = 0.7
-"""A short block is told only if the machine cannot have made it."""
+_WHOLE_SHARE = 0.9
+"""Who gets less is looked at: whether it would run, or waits for something else."""
 _AT_REST = Hub.run.__code__
 _COLLECTED_ALL = 2
 """The generation of garbage collections that take long."""
@@ -61,8 +61,9 @@ class _Block:
 
     began: float
     silent_s: float = 0.0
-    share: float = 1.0
-    """The smallest of a processor that the hub had in it."""
+    seen_s: float = 0.0
+    held_s: float = 0.0
+    """Of `seen_s`, what the hub itself needed: without the time in which others had its processor."""
     where: str = ""
     told: bool = False
 
@@ -150,7 +151,8 @@ class Watchdog:
                 return
 
     def _goes_on(self, block: _Block, passed_s: float, share: float) -> None:
-        block.share = min(block.share, share)
+        block.seen_s += passed_s
+        block.held_s += min(share, 1.0) * passed_s
         # A process that was stopped, and a machine that slept, did not block; nor does who gets no processor.
         if share >= _FAIR_SHARE:
             block.silent_s += min(passed_s, 2 * _LOOK_S)
@@ -162,7 +164,8 @@ class Watchdog:
         lasted_s = self._answered_at - block.began
         if block.told:
             _log.warning("this worker goes on, after %.1f s", block.silent_s)
-        elif lasted_s >= LATE_S and block.share >= _WHOLE_SHARE:
+        elif lasted_s * block.held_s / block.seen_s >= LATE_S:
+            # On a machine of its own it had been as late.
             self._tell(block, lasted_s)
 
     def _tell(self, block: _Block, lasted_s: float) -> None:
