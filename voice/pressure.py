@@ -15,9 +15,9 @@ BEAT_S = 0.25
 _WINDOW_S = 30.0
 _LOOKED_AT = 8
 """Beats, two seconds: one long task, such as a garbage collection, is no reason."""
-_LATE_S = 0.05
-_LATE_BEATS = 3
+LATE_S = 0.05
 """A caller hears it from about here on."""
+_LATE_BEATS = 3
 _IDLE = 0.25
 """Who does so little is kept waiting by others, and refusing calls would not help it."""
 _BUSY = 0.92
@@ -56,7 +56,7 @@ class Pressure:
         began, spent = self._moments[0] if self._moments else (now, cpu_s)
         self._moments.append((now, cpu_s))
         busy = (cpu_s - spent) / (now - began) if len(self._moments) == _LOOKED_AT else 0.0
-        late = sum(lag > _LATE_S for lag in list(self._lags)[-_LOOKED_AT:])
+        late = sum(lag > LATE_S for lag in list(self._lags)[-_LOOKED_AT:])
         was, limit = self.is_high, _CALM if self.is_high else _BUSY
         self.is_high = busy > limit or (late >= _LATE_BEATS and busy > _IDLE)
         if self.is_high != was:

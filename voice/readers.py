@@ -167,7 +167,7 @@ def _keep_trying(
             tries += 1
             if tries == 1:
                 transcriber.lost()
-                report(ev.TranscriberLost(error.detail))
+                report(ev.TranscriberLost(error.detail, transcriber.detects_speech))
                 _log.warning("%s: %s; trying again for %.0f s", name, error, SESSION_WAIT_S)
             # Calls that lose their sessions together shall not come back together.
             pause_s = min(_LONGEST_PAUSE_S, 0.25 * 2 ** (tries - 3)) * random.uniform(0.5, 1.0) if tries > 2 else 0.0

@@ -77,6 +77,16 @@ def test_each_request_of_a_kept_connection_goes_where_its_head_says(proxy: Chaos
     assert len(proxy.claimed) == 1
 
 
+def test_of_a_victims_kept_connections_the_one_it_asked_on_last_is_known(proxy: ChaosProxy) -> None:
+    first, second = _dial(proxy), _dial(proxy)
+    for sock in (first, second, first):
+        assert _ask(sock, VICTIM) == b"v:" + VICTIM
+    older, newer = proxy.victims
+    assert older.claimed_at > newer.claimed_at > 0
+    _ask(first, HEALTHY)
+    assert older.claimed_at == 0.0
+
+
 @pytest.mark.parametrize(
     ("fault", "seen"), [(Reset(), "reset"), (Cut(), "end"), (HalfClose(), "end")], ids=["reset", "cut", "half-closed"]
 )

@@ -32,8 +32,8 @@ def _requests(row: Row, count: int, timeout: float) -> list[Asked]:
 
 
 def _under_way(row: Row) -> Passage:
-    """The victim's connection to the language model."""
-    return row.chaos.xai.victims[-1]
+    """The victim's connection to the language model; those that earlier victims left are kept, and idle."""
+    return max(row.chaos.xai.victims, key=lambda passage: passage.claimed_at)
 
 
 @pytest.mark.matrix(13)
@@ -233,7 +233,6 @@ def test_an_answer_of_a_byte_a_second_is_no_answer(row: Row) -> None:
     victim.wait_until_over()
 
 
-@pytest.mark.full
 @pytest.mark.matrix(22)
 def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     victim = row.greeted()
@@ -243,7 +242,6 @@ def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     victim.wait_until_heard("follows the")
     answering = _under_way(row)
     assert answering.ended_at is None
-    row.vendors.xai.delays = Delays()
     row.vendors.xai.answer = lambda messages: Answer("All right.")
     said = victim.say_async("Stop it now")
     victim.wait_for("clear", timeout=3)
@@ -251,8 +249,11 @@ def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     began = next(e.at for e in reversed(victim.journal.all("utterance-began")) if e.detail == "Stop it now")
     decisive = [at for at in victim.sent_at if at >= began][ONSET_FRAMES - 1]
     wait_until(lambda: answering.ended_at is not None, 2, "the connection to the model is closed")
+    row.vendors.xai.delays = Delays()
     assert answering.ended_at is not None
-    closed_ms = (answering.ended_at - cleared) * 1000
+    # What has stopped the agent may be a noise: the model writes on until there is a word.
+    understood = next(at for at in row.vendors.openai.sessions[-1].deltas_at if at > cleared)
+    closed_ms = (answering.ended_at - understood) * 1000
     said.over.wait()
     victim.wait_until_heard("All right.")
     answered = _requests(row, 2, 1)[-1].asked_at
@@ -260,7 +261,7 @@ def test_a_caller_who_interrupts_ends_the_answer_at_once(row: Row) -> None:
     row.tell("clear_after_ms", round((cleared - decisive) * 1000, 1))
     row.tell("closed_after_ms", round(closed_ms, 1))
     row.tell("old_frames_after_clear", len(late))
-    assert (cleared - decisive) * 1000 <= 80 and closed_ms <= 50 and late == []
+    assert (cleared - decisive) * 1000 <= 80 and 0 <= closed_ms <= 50 and late == []
 
 
 @pytest.mark.full
@@ -277,17 +278,18 @@ def test_five_interruptions_in_three_seconds_leave_nothing_behind(row: Row) -> N
         return max(sum(not context.final_sent for context in socket.contexts) for socket in sockets)
 
     began = time.monotonic()
-    for number in range(5):
-        said = victim.say_async("No")
-        next_at = began + 0.6 * (number + 1)
-        victim.wait_for(lambda said=said, next_at=next_at: said.over.is_set() and time.monotonic() >= next_at)
+    for _ in range(5):
+        # Each as soon as the agent speaks again: before that there is nothing to interrupt.
+        victim.sound_after(victim.ask("No"))
         most = max(most, contexts())
+    took_s = time.monotonic() - began
     row.vendors.xai.answer = lambda messages: Answer("All right.")
     victim.ask("Stop it now please")
     victim.wait_until_heard("All right.")
+    row.tell("five_within_s", round(took_s, 1))
     row.tell("contexts_at_most", most)
     row.tell("answers_begun", len(row.vendors.xai.requests))
     row.tell("clears", len(victim.journal.all("clear")))
-    assert len(victim.journal.all("clear")) >= 3
-    assert most <= 4
+    assert len(victim.journal.all("clear")) == 6
+    assert most <= 4 and took_s <= 6
     wait_until(lambda: contexts() <= 1, 5, "the contexts of the stopped answers are closed")

@@ -112,7 +112,7 @@ def _any_event(turn: int) -> st.SearchStrategy[ev.Event]:
         st.builds(ev.DrainRequested, st.sampled_from((0.0, 8.0))),
         st.builds(ev.TransferRequested, st.just("desk")),
         st.builds(ev.VendorFailed, vendors, st.just(""), turns, st.booleans(), st.booleans()),
-        st.builds(ev.TranscriberLost, st.just("")),
+        st.builds(ev.TranscriberLost, st.just(""), st.booleans()),
         st.builds(ev.TranscriberReady, st.integers(0, 3), st.floats(0, 15)),
     )
 

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.core.stories import Story, kinds
+from voice.core.backlog import PACE
 from voice.core.events import (
     CallerStartedSpeaking,
     CancelReply,
@@ -24,7 +25,7 @@ from voice.core.events import (
     TranscriberReady,
     VendorFailed,
 )
-from voice.core.transcript import AgentSaid
+from voice.core.transcript import AgentSaid, CallerSaid
 
 FILLER = "One moment, please."
 AGAIN = "Sorry, I didn't catch that. Could you say it again?"
@@ -242,6 +243,7 @@ def test_an_apology_that_makes_no_sound_is_left_to_the_telephone() -> None:
 
 
 LOST = TranscriberLost("closed the connection: 1011")
+EAR_LOST = TranscriberLost("closed the connection: 1011", detects_speech=True)
 
 
 @pytest.mark.matrix(1)
@@ -266,7 +268,7 @@ def test_one_that_has_ended_waits_for_the_session_that_hears_it_again() -> None:
     story.stops(4.0)
     story.at(4.1, LOST)
     story.at(5.5, TranscriberReady(1, 1.5))
-    assert story.conversation.deadline == pytest.approx(5.5 + 1.5 / 2 + 1.8)
+    assert story.conversation.deadline == pytest.approx(5.5 + 1.5 / (PACE - 1) + 1.8)
     assert StartReply(2) in story.final(6.5, "When are you open?", "item-of-another")
 
 
@@ -313,7 +315,47 @@ def test_what_is_said_while_a_session_hears_what_it_missed_has_time_until_it_has
     story.at(16.0, TranscriberReady(0, 10.0))
     story.stops(16.5)
     assert story.passes() == [RecordDelay(story.conversation.turn, "transcript", "asked for again"), CommitUtterance()]
-    assert story.now == pytest.approx(16.0 + 10.0 / 2 + 1.8)
+    assert story.now == pytest.approx(16.0 + 10.0 / (PACE - 1) + 1.8)
+
+
+def _broken_off() -> Story:
+    """At 6 s the session is lost that would have told when the caller stops."""
+    story = Story(preemptive="off")
+    story.starts(5.0)
+    story.understood(5.5, "Are you")
+    story.at(6.0, EAR_LOST)
+    return story
+
+
+@pytest.mark.matrix(1, 3)
+def test_one_that_nobody_can_tell_the_end_of_is_not_waited_for_in_silence() -> None:
+    story = _broken_off()
+    assert SpeakKnown(2, FILLER) in story.passes() and story.now <= 6.0 + 4.0
+
+
+@pytest.mark.matrix(1)
+def test_one_that_another_session_does_not_hear_again_is_over_and_answered() -> None:
+    story = _broken_off()
+    story.at(6.5, TranscriberReady(0, 1.5))
+    assert story.conversation.deadline == pytest.approx(6.5 + 1.5 / (PACE - 1) + 1.8)
+    asked = story.passes_until(StartReply)
+    assert story.now < 12 and asked == [
+        RecordDelay(1, "transcript", "went by what was understood so far"),
+        StartReply(2),
+    ]
+    assert story.conversation.transcript.last() == CallerSaid("Are you")
+
+
+@pytest.mark.matrix(1)
+def test_one_that_another_session_hears_again_is_answered_once() -> None:
+    story = _broken_off()
+    story.at(6.5, TranscriberReady(0, 1.5))
+    story.starts(6.6)
+    story.understood(6.9, "Are you open", "item-2")
+    story.stops(8.9)
+    asked = story.final(9.2, "Are you open today?", "item-2")
+    assert asked[-1] == StartReply(2) and story.conversation.transcript.last() == CallerSaid("Are you open today?")
+    assert story.conversation.words == ""
 
 
 @pytest.mark.matrix(4)

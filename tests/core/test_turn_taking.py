@@ -4,19 +4,27 @@ import pytest
 
 from tests.core.stories import Story, kinds, played_ms
 from voice.core.events import (
+    Action,
     CallerHungUp,
     CancelReply,
     ClearPlayout,
     CommitUtterance,
     EndCall,
+    Event,
     PlayAudio,
     RecordDelay,
     RecordTurn,
     RecordWaste,
+    ReplyFinished,
+    RunTool,
     SentenceReady,
+    Speak,
     StartReply,
     StopSpeaking,
+    ToolCalled,
+    ToolFinished,
     UtteranceCommitted,
+    VendorFailed,
     WaitForSilence,
 )
 from voice.core.transcript import AgentSaid, CallerSaid
@@ -85,15 +93,89 @@ def test_words_that_come_after_the_agent_went_on_stop_it_for_good() -> None:
     assert kinds(story.final(7.9, "No, wait.", "item-2")) == ["ClearPlayout", "RecordTurn", "StartReply"]
 
 
-def test_a_reply_that_was_cut_off_while_it_was_written_ends_where_its_audio_ends() -> None:
+def _writing(*more: Event) -> Story:
+    """Turn 2 is stopped at 5.7 s, while the model still writes; `more` comes before it is known what stopped it."""
     story = Story()
     story.asks(3.0, "Tell me all.")
     story.at(5.1, SentenceReady(2, LONG.strip()))
     story.sounds(5.2, 2, LONG[:24])
-    assert story.starts(5.7) == [CancelReply(2), StopSpeaking(2), ClearPlayout()]
+    assert story.starts(5.7) == [StopSpeaking(2), ClearPlayout()], "the model is let write on"
+    for event in more:
+        assert story.at(5.9, event) == [], "nothing is said or done while the caller makes a sound"
+    return story
+
+
+def _goes_on(story: Story) -> list[Action]:
     story.stops(6.6)
+    return story.passes()
+
+
+def test_what_the_model_writes_while_a_noise_stops_the_agent_is_said_and_done_after_it() -> None:
+    story = _writing(SentenceReady(2, "Come by."), ToolCalled(2, "c", "book", "{}"), ReplyFinished(2))
+    resumed = _goes_on(story)
+    assert [action for action in resumed if isinstance(action, Speak | RunTool)] == [
+        Speak(2, LONG[25:].strip()),
+        Speak(2, "Come by."),
+        RunTool(2, "c", "book", "{}"),
+    ]
+    story.sounds(7.0, 2, LONG[25:] + "Come by. ")
+    assert kinds(story.at(7.1, ToolFinished(2, "c", "{}"))) == ["StartReply"]
+    story.writes(7.5, 2, "Done.")
+    story.sounds(7.7, 2, "Done. ")
     story.passes_until(RecordTurn)
-    assert story.conversation.transcript.last() == AgentSaid("We are open from nine to", cut=True)
+    assert story.conversation.transcript.last() == AgentSaid(LONG + "Come by. Done.")
+
+
+def test_a_model_that_still_writes_after_the_noise_is_heard_to_its_end() -> None:
+    story = _writing()
+    _goes_on(story)
+    assert Speak(2, "Come by.") in story.at(6.9, SentenceReady(2, "Come by."))
+    story.at(7.0, ReplyFinished(2))
+    story.sounds(7.1, 2, LONG[25:] + "Come by. ")
+    story.passes_until(RecordTurn)
+    assert story.conversation.transcript.last() == AgentSaid(LONG + "Come by.")
+
+
+def test_a_model_that_falls_silent_behind_the_noise_is_late_like_any_other() -> None:
+    story = _writing()
+    _goes_on(story)
+    story.sounds(6.9, 2, LONG[25:])
+    assert story.passes_until(CancelReply)[0] == RecordDelay(2, "answer", "broken off")
+    assert story.now == pytest.approx(6.6 + 15)
+
+
+def test_a_model_that_fails_behind_the_noise_asks_the_caller_to_say_it_again() -> None:
+    story = _writing(VendorFailed("language model", "503", 2))
+    assert RecordDelay(2, "answer", "asked the caller to say it again") in _goes_on(story)
+
+
+def test_a_model_that_had_not_begun_is_waited_for_after_the_noise() -> None:
+    story = Story()
+    story.asks(3.0, "Find me.")
+    story.at(5.1, SentenceReady(2, LONG.strip()))
+    story.at(5.1, ToolCalled(2, "c", "find", "{}"))
+    story.at(5.2, ReplyFinished(2))
+    story.sounds(5.3, 2, LONG)
+    assert kinds(story.at(5.4, ToolFinished(2, "c", "{}"))) == ["StartReply"]
+    story.starts(5.7)
+    _goes_on(story)
+    while not any(isinstance(action, StartReply) for action in story.passes()):
+        pass
+    assert story.after[0] == RecordDelay(2, "first token", "asked again")
+
+
+def test_of_an_answer_that_was_interrupted_nothing_that_came_later_is_said_or_done() -> None:
+    story = _writing(SentenceReady(2, "Come by."), ToolCalled(2, "c", "book", "{}"))
+    assert kinds(story.understood(6.2, "No, wait", "item-2")) == ["CancelReply", "RecordTurn"]
+    assert story.conversation.transcript.last() == AgentSaid("We are", cut=True)
+    assert story.at(6.3, ReplyFinished(2)) == []
+
+
+def test_a_model_that_writes_without_end_behind_a_noise_is_stopped() -> None:
+    story = _writing(*[SentenceReady(2, "And so on.")] * 200)
+    assert story.at(6.0, SentenceReady(2, "And so on.")) == [CancelReply(2)]
+    assert story.at(6.0, SentenceReady(2, "And so on.")) == []
+    assert kinds(_goes_on(story)).count("Speak") == 201
 
 
 # Backchannels, and what takes the floor

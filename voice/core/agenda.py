@@ -8,6 +8,8 @@ from voice.core.events import Action
 class Deadline(Enum):
     TRANSCRIPT = auto()
     """The final transcript of what the caller said."""
+    HEARD_AGAIN = auto()
+    """Speech in which a session broke off that tells of speech: the next one hears it again, or it is over."""
     BOTH = auto()
     """Transcriber or synthesizer, for a call that has neither."""
     WORDS = auto()

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from voice.core.audio import BYTES_PER_MS
 
+PACE = 2.5
+"""A new session hears it so many times faster than real time: with what comes in bursts that is never more than three
+times. From four times on the service drops audio without a word."""
 _KEPT_BYTES = 15_000 * BYTES_PER_MS
 _LEAD_BYTES = 1_000 * BYTES_PER_MS
 """Of silence so much is kept: speech is noticed a moment after it has begun."""

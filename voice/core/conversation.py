@@ -153,8 +153,7 @@ class Conversation:
             case ev.DigitPressed() if (
                 (self._listening.typing or self._listening.words) and turn and not turn.is_firm(self._agenda.now)
             ):
-                self._delivery.suspend()
-                self._delivery.abandon()
+                self._delivery.give_up()
             case ev.CallerStoppedSpeaking() if self._delivery.suspended:
                 wait = 0.0 if self._listening.spoke_ms < _A_NOISE_MS and not self._listening.words else WORDS_WAIT_S
                 self._agenda.set(Deadline.WORDS, self._agenda.now + wait)
@@ -186,8 +185,7 @@ class Conversation:
             # It would answer half of what the caller has to say.
             self._delivery.give_up()
         elif self._listening.words and self._listening.means_to_speak and self.rules.barge_in != "off":
-            self._delivery.suspend()
-            self._delivery.abandon()
+            self._delivery.give_up()
         elif not self._listening.speaking and not self._listening.awaited:
             if not self._listening.means_to_speak:
                 self._listening.take()
@@ -273,13 +271,12 @@ class Conversation:
     # Trouble and the end
 
     def _vendor_failed(self, event: ev.VendorFailed) -> None:
-        turn = self._delivery.turn
         if event.vendor == "synthesizer":
             self._delivery.synthesizer_failed(event.refused, event.account)
         elif event.vendor == "transcriber":
             self._delivery.failed = "transcriber"
-        elif turn and turn.number == event.turn:
-            self._delivery.model_failed(turn, event.refused)
+        else:
+            self._delivery.reply(event)
 
     def _take_notice_of_failure(self) -> None:
         """A vendor is beyond remedy: apologize and end."""
@@ -318,6 +315,8 @@ class Conversation:
                 if without_words and self.floor == "nobody" and not self._delivery.suspended:
                     self._listening.take()
                     self._delivery.say(self.rules.not_understood)
+            case Deadline.HEARD_AGAIN:
+                self._listening.not_heard_again()
             case Deadline.WORDS:
                 if self._delivery.suspended and not self._listening.words and not self._listening.speaking:
                     self._delivery.resume()

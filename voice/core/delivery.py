@@ -25,6 +25,8 @@ UNDERRUN_WAIT_S = 1.0
 REPLACED_WAIT_S = 1.2
 """For the first sound of a synthesizer that takes the place of another."""
 TOOL_WAIT_S = 1.0
+_KEPT = 200
+"""So much the model may write for a turn that is stopped; its answer ends there."""
 _TYPE_NOW = '{"status": "the caller can type now; what is typed follows as the caller\'s words"}'
 _AT_ONCE = 8
 """So many tools of one answer are run."""
@@ -112,9 +114,15 @@ class Delivery:
 
     # A turn goes on: the reply
 
-    def reply(self, event: ev.ReplyStarted | ev.SentenceReady | ev.ToolCalled | ev.ReplyFinished) -> None:
+    def reply(self, event: ev.ReplyEvent) -> None:
+        if self.suspended and self.suspended.number == event.turn:
+            self._keep(self.suspended, event)
+            return
         turn = self._current(event.turn)
         if not turn:
+            return
+        if isinstance(event, ev.VendorFailed):
+            self.model_failed(turn, event.refused)
             return
         self._agenda.drop(Deadline.FIRST_TOKEN)
         match event:
@@ -136,6 +144,14 @@ class Delivery:
             self._advance(turn)
         else:
             self._agenda.set(Deadline.SENTENCE, self._agenda.now + SENTENCE_WAIT_S)
+
+    def _keep(self, turn: Turn, event: ev.ReplyEvent) -> None:
+        """Nothing of it is said or done before it is known whether the turn goes on."""
+        if len(turn.kept) < _KEPT:
+            turn.kept.append(event)
+        elif len(turn.kept) == _KEPT:
+            self._agenda.do(ev.CancelReply(turn.number))
+            turn.kept.append(ev.ReplyFinished(turn.number))
 
     def _complete(self, turn: Turn) -> None:
         """The model's answer is whole: do what it calls for, or finish the speech."""
@@ -280,14 +296,14 @@ class Delivery:
     # The caller takes the floor
 
     def suspend(self) -> None:
-        """Stop everything of the turn at once; what was not heard of its audio is kept, in case no words follow."""
+        """Nothing more of the turn is spoken; what was not heard of it is kept, in case no words follow, and so is what
+        the model goes on to write."""
         turn = self.turn
         assert turn is not None
-        self._stop_vendors(turn)
-        if turn.playout.started:
-            self._agenda.do(ev.ClearPlayout())
+        self._stop_speech(turn)
+        turn.waits_for_token = self._agenda.has(Deadline.FIRST_TOKEN)
         turn.broken_off = not turn.spoken
-        turn.reply_done = turn.closed = turn.speech_done = True
+        turn.closed = turn.speech_done = True
         turn.playout.rewind(self._agenda.now)
         self.turn, self.suspended = None, turn
         self._agenda.drop(*_STAGES, Deadline.WORDS)
@@ -299,22 +315,38 @@ class Delivery:
         self.turn = turn
         self._agenda.drop(Deadline.WORDS)
         self._agenda.do(ev.RecordDelay(turn.number, "words", "went on after a false interruption"))
-        if turn.calls or turn.owes:
+        if turn.broken_off and turn.playout.letters_spoken():
+            turn.broken_off = False
+            self._speak_rest(turn)
+        if not turn.reply_done or turn.owes:
             # More is to be said: what was let go of is taken up again.
             turn.closed = False
-        if turn.calls:
-            self._run_tools(turn)
+        if not turn.reply_done:
+            self._go_on_reading(turn)
         elif turn.running:
             self._agenda.within(Deadline.TOOL, TOOL_WAIT_S)
         elif turn.owes:
             self._after_tools(turn)
-        self._advance(turn)
+        if self.turn is turn:
+            self._advance(turn)
+
+    def _go_on_reading(self, turn: Turn) -> None:
+        """What the model wrote in the meantime, and what it still writes."""
+        if turn.waits_for_token:
+            self._agenda.set(Deadline.FIRST_TOKEN, self._agenda.now + FIRST_TOKEN_WAIT_S)
+        else:
+            self._agenda.set(Deadline.SENTENCE, self._agenda.now + SENTENCE_WAIT_S)
+        self._agenda.set(Deadline.ANSWER, self._agenda.now + ANSWER_WAIT_S)
+        kept, turn.kept = turn.kept, []
+        for event in kept:
+            self.reply(event)
 
     def abandon(self) -> None:
         """There were words: of the turn that they stopped only what was heard was said."""
         turn, self.suspended = self.suspended, None
         if turn:
             self._agenda.drop(Deadline.WORDS)
+            self._stop_reply(turn)
             self._call_off(turn)
             self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
 
@@ -325,9 +357,8 @@ class Delivery:
             return
         if turn.said and not turn.playout.started:
             self._agenda.do(ev.RecordWaste(turn.number, len(turn.said)))
-        self._stop_vendors(turn)
-        if turn.playout.started:
-            self._agenda.do(ev.ClearPlayout())
+        self._stop_reply(turn)
+        self._stop_speech(turn)
         self._call_off(turn)
         self._record(turn, turn.playout.heard_text(self._agenda.now, turn.said), cut=True)
 
@@ -342,13 +373,17 @@ class Delivery:
 
     def nearly_done(self, turn: Turn) -> bool:
         """So little of it is left that a short word is an answer to it."""
-        return not turn.broken_off and turn.playout.left_ms(self._agenda.now) < 700
+        return turn.reply_done and not turn.broken_off and turn.playout.left_ms(self._agenda.now) < 700
 
-    def _stop_vendors(self, turn: Turn) -> None:
+    def _stop_reply(self, turn: Turn) -> None:
         if not turn.reply_done:
             self._agenda.do(ev.CancelReply(turn.number))
+
+    def _stop_speech(self, turn: Turn) -> None:
         if turn.said and not (turn.speech_done or (turn.closed and turn.spoken)):
             self._agenda.do(ev.StopSpeaking(turn.number))
+        if turn.playout.started:
+            self._agenda.do(ev.ClearPlayout())
 
     def _record(self, turn: Turn, heard: str, cut: bool) -> None:
         if turn is self.turn:
@@ -472,12 +507,16 @@ class Delivery:
             self._remedied(turn, stage, "given up")
             return
         self._remedied(turn, stage, "spoken again")
+        self._speak_rest(turn)
+        self._agenda.set(Deadline.SPEECH, self._agenda.now + REPLACED_WAIT_S)
+
+    def _speak_rest(self, turn: Turn) -> None:
         turn.closed = turn.speech_done = False
         if unspoken := turn.unspoken:
             self._agenda.do(ev.Speak(turn.number, unspoken))
+            self._agenda.within(Deadline.SPEECH, SPEECH_WAIT_S)
         if turn.reply_done:
             self._agenda.do(ev.FinishSpeech(turn.number))
-        self._agenda.set(Deadline.SPEECH, self._agenda.now + REPLACED_WAIT_S)
 
     def _remedied(self, turn: Turn, stage: str, remedy: str) -> None:
         self._agenda.do(ev.RecordDelay(turn.number, stage, remedy))

@@ -88,6 +88,8 @@ class TranscriberLost:
     """No session hears the caller now; another one is being opened."""
 
     detail: str
+    detects_speech: bool = False
+    """It was the session that told when the caller speaks."""
 
 
 @dataclass(frozen=True)
@@ -408,6 +410,9 @@ class EndCall:
     summary: str = ""
     """What that person is told before."""
 
+
+ReplyEvent = ReplyStarted | SentenceReady | ToolCalled | ReplyFinished | VendorFailed
+"""What comes of asking the language model."""
 
 Event = (
     StreamStarted

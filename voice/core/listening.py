@@ -2,6 +2,7 @@
 
 from voice.core import events as ev
 from voice.core.agenda import Agenda, Deadline
+from voice.core.backlog import PACE
 from voice.core.keypad import Keypad
 from voice.core.rules import Rules
 from voice.core.utterances import Utterances
@@ -11,8 +12,6 @@ TRANSCRIPT_WAIT_S = 1.8
 """From the end of an utterance: a final transcript comes 0.7 to 1.7 s after it (measured on the live service)."""
 DEAF_WAIT_S = 3.5
 """While there is no transcriber, a caller is not left in silence for longer."""
-REPLAY_PACE = 3.0
-"""What a new session hears first, it hears so much faster than real time."""
 COMMIT_WAIT_S = 1.2
 """From the second commit of an utterance of which not a word has come."""
 STEADY_S = 0.12
@@ -34,6 +33,8 @@ class Listening:
         self._committed_again = False
         # When the present session has heard what those before it missed.
         self._replayed_at = 0.0
+        # A session broke off in the middle of speech, and none has told of it since.
+        self._broken_off = False
         self.deaf = False
         """No session of the transcriber hears the caller."""
         self.waited = False
@@ -47,10 +48,14 @@ class Listening:
         match event:
             case ev.TranscriberLost():
                 self.deaf = True
+                if event.detects_speech and self.speaking:
+                    # Nobody tells when it ends.
+                    self.speaking, self._broken_off = False, True
             case ev.TranscriberReady():
                 self._ready(event)
             case ev.CallerStartedSpeaking():
                 self.speaking, self.began = True, self._agenda.now
+                self._heard_again()
                 self._utterances.started()
             case ev.CallerStoppedSpeaking():
                 self._stop(event.silence_ms)
@@ -71,7 +76,16 @@ class Listening:
         if not self._utterances.awaited:
             self._agenda.drop(Deadline.TRANSCRIPT)
 
+    def _heard_again(self) -> None:
+        self._broken_off = False
+        self._agenda.drop(Deadline.HEARD_AGAIN)
+
+    def not_heard_again(self) -> None:
+        """It was over when its session broke off, or the next one takes it for no speech."""
+        self._stop(0)
+
     def _stop(self, after_ms: int) -> None:
+        self._heard_again()
         self.speaking = self._committed_again = self.waited = False
         self._utterances.stopped()
         self.stopped, self.speech_end = self._agenda.now, self._agenda.now - after_ms / 1000
@@ -82,9 +96,11 @@ class Listening:
         self.deaf = self._committed_again = False
         self._utterances.heard_again(event.utterances)
         # While it hears what was missed, more comes in.
-        self._replayed_at = self._agenda.now + event.seconds / (REPLAY_PACE - 1)
+        self._replayed_at = self._agenda.now + event.seconds / (PACE - 1)
         if self._utterances.awaited:
             self._wait_for_transcript()
+        if self._broken_off:
+            self._agenda.set(Deadline.HEARD_AGAIN, self._replayed_at + TRANSCRIPT_WAIT_S)
 
     def _wait_for_transcript(self) -> None:
         """A session that still hears what it missed comes to the latest words when it has."""

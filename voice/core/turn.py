@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from voice.core.events import ToolCalled, TurnTimes
+from voice.core.events import ReplyEvent, ToolCalled, TurnTimes
 from voice.core.own_tools import Ending
 from voice.core.playout import Playout
 
@@ -50,6 +50,10 @@ class Turn:
     """Tools have run, or are running, for an answer that is still to come."""
     rounds: int = 0
     """How often the model has called tools."""
+    waits_for_token: bool = False
+    """When it was stopped, the model had not begun to answer."""
+    kept: list[ReplyEvent] = field(default_factory=list)
+    """What the model wrote while the caller's voice had stopped it: used if it goes on."""
 
     def say(self, text: str, firm: bool = False) -> None:
         self.said = f"{self.said} {text}" if self.said else text

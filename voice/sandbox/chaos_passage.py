@@ -44,6 +44,8 @@ class Passage:
     client: socket.socket
     claimed_at_dial: bool
     victim: bool = False
+    claimed_at: float = 0.0
+    """`time.monotonic()` of the victim's latest dial or request here."""
     fault: Fault | None = None
     passed: int = 0
     """Bytes that the client has got since the fault took hold."""
@@ -55,7 +57,7 @@ class Passage:
 
     def begin(self) -> None:
         if self.claimed_at_dial:
-            self.victim = True
+            self.victim, self.claimed_at = True, time.monotonic()
             self.meet(self.proxy.claim())
         if self.ended_at is None:
             self._pipe(self.client, None)
@@ -122,6 +124,7 @@ class Passage:
             self.proxy.posted.add(self.client.getpeername()[1])
         if not self.claimed_at_dial:
             self.victim = bool(self.proxy.marker) and self.proxy.marker in head.partition(b"\r\n\r\n")[0]
+            self.claimed_at = time.monotonic() if self.victim else 0.0
             self.meet(self.proxy.claim() if self.victim else None)
 
     def _down(self, at: float, piece: bytes, sink: socket.socket) -> None:

@@ -47,6 +47,8 @@ class Session:
     """`time.monotonic()` of each commit that was taken."""
     speech_started_at: list[float] = field(default_factory=list)
     """When the client was told that speech began."""
+    deltas_at: list[float] = field(default_factory=list)
+    """When each piece of a transcript went out."""
     finals: list[str] = field(default_factory=list)
     """Final transcripts sent."""
     finals_at: list[float] = field(default_factory=list)
@@ -213,6 +215,7 @@ class Session:
         self.send(f"{TRANSCRIPTION}.completed", **place, transcript=text, usage=usage, logprobs=None)
 
     def _delta(self, item_id: str, delta: str) -> None:
+        self.deltas_at.append(time.monotonic())
         self.send(f"{TRANSCRIPTION}.delta", item_id=item_id, content_index=0, delta=delta)
 
     def _item(self) -> str:

@@ -9,12 +9,10 @@ from collections import deque
 
 from voice.core import events as ev
 from voice.core.audio import FRAME_BYTES, To24k
-from voice.core.backlog import Backlog
+from voice.core.backlog import PACE, Backlog
 from voice.errors import VendorUnavailable
 from voice.wires.transcription_session import COMMIT_MODELS, Hearing, TranscriptionSession
 
-_PACE = 3
-"""A backlog goes out at three times real time: from four times on the service drops audio without a word."""
 _TOGETHER_BYTES = 2 * FRAME_BYTES
 """Two frames are one message: half the messages for 20 ms that nobody hears."""
 _RENEWAL_PAUSE_S = 60.0
@@ -34,7 +32,7 @@ class Transcriber:
         self._unsent: deque[bytes | None] = deque()
         self._unsent_bytes = 0
         # So much of it may go out; below 0 what went out too early.
-        self._allowed_bytes = 0
+        self._allowed_bytes = 0.0
         self._session: TranscriptionSession | None = None
         self._opened: TranscriptionSession | None = None
         self._renewal_failed_at = 0.0
@@ -59,7 +57,7 @@ class Transcriber:
         before, self._session = self._session, opened
         self._unsent = deque(self._backlog.again())
         self._unsent_bytes = sum(len(frame) for frame in self._unsent if frame)
-        self._allowed_bytes = 0
+        self._allowed_bytes = 0.0
         if before:
             before.shutdown()
         return ev.TranscriberReady(self._backlog.utterances(), round(self._backlog.seconds, 2))
@@ -113,7 +111,7 @@ class Transcriber:
             return
         self._unsent.append(mulaw)
         self._unsent_bytes += len(mulaw)
-        self._allowed_bytes += _PACE * len(mulaw)
+        self._allowed_bytes += PACE * len(mulaw)
         if self._unsent_bytes >= _TOGETHER_BYTES:
             self._pump()
 
@@ -149,7 +147,7 @@ class Transcriber:
                 self._unsent_bytes -= len(frame)
         messages.append(piece)
         # What was not needed is not kept for later.
-        self._allowed_bytes = min(0, self._allowed_bytes)
+        self._allowed_bytes = min(0.0, self._allowed_bytes)
         try:
             for message in messages:
                 if message is None:
