@@ -77,6 +77,8 @@ class Call:
         self._recorder: Recorder | None = None
         # How the call ended, once it has.
         self._end: ev.EndCall | None = None
+        # Twilio knows what becomes of the call.
+        self._told = False
         self._transcriber = services.new_transcriber(self._name)
         self._synthesizer: AnySynthesizer = services.new_synthesizer(self._agent, self._agent.voice)
 
@@ -396,8 +398,10 @@ class Call:
             if caller_reader:
                 steps.callback(caller_reader.kill, block=False)
             steps.callback(self._caller.close, 1008 if refusal else 1000, refusal[:100])
+            if caller_reader:
+                steps.callback(self._await_stream_end, caller_reader)
             steps.callback(self._keep_end)
-            steps.callback(self._hang_up, caller_reader)
+            steps.callback(self._hang_up)
             steps.callback(self._synthesizer.shutdown)
             steps.callback(self._transcriber.shutdown)
 
@@ -406,15 +410,12 @@ class Call:
         over = self._end is not None and self._end.result in ("completed", "failed") and not self._end.transfer_to
         registry.disconnect(self._connection, over)
 
-    def _hang_up(self, caller_reader: gevent.Greenlet | None) -> None:
+    def _hang_up(self) -> None:
         end = self._end
         if end is None:
             return
         try:
-            told = farewell.part(self._line, self._services.public_url, str(self._name), self._agent, end)
-            # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
-            if told and caller_reader:
-                caller_reader.join(timeout=STREAM_END_WAIT_S)
+            self._told = farewell.part(self._line, self._services.public_url, str(self._name), self._agent, end)
         except farewell.Gone:
             self._end = ev.EndCall("completed", "caller-hung-up")
         except VendorError as error:
@@ -424,14 +425,20 @@ class Call:
             if end.result == "failed":
                 self._end = replace(end, result="lost")
 
+    def _await_stream_end(self, caller_reader: gevent.Greenlet) -> None:
+        if self._told:
+            # Twilio ends the stream itself now; closing it first could win the race against what we asked for.
+            caller_reader.join(timeout=STREAM_END_WAIT_S)
+
     def _keep_end(self) -> None:
         if self._books is None:
             return
         # Without an end of its own it has failed on us: another stream may carry it on.
         end = self._end or ev.EndCall("lost", "error")
         self._books.ended(end, time.monotonic() - self._born, self._services.prices)
-        if end.result == "handed-over" or self._connection.is_untold:
-            # Twilio comes to any worker as soon as the stream is closed, and that one reads how it was left.
+        if end.result == "handed-over" or end.transfer_to or self._connection.is_untold:
+            # Twilio comes to any worker, and that one reads how the call was left: for the human who answers, or
+            # as soon as the stream is closed.
             self._services.records.flush(KEPT_WITHIN_S)
 
     def _summarize(self, refusal: str) -> None:

@@ -169,6 +169,8 @@ class Watchdog:
             self._tell(block, lasted_s)
 
     def _tell(self, block: _Block, lasted_s: float) -> None:
+        if not registry.connections():
+            return  # nobody has heard it
         if block.began < self._told_at + _PAUSE_S:
             self._left_out += 1
             return
@@ -176,8 +178,7 @@ class Watchdog:
         garbage = "garbage collection, " if collects else ""
         more = f"; {self._left_out} more since the last line" if self._left_out else ""
         self._told_at, self._left_out = time.monotonic(), 0
-        level = logging.WARNING if registry.connections() else logging.INFO
-        _log.log(level, "this worker did nothing else for %.0f ms: %s%s%s", lasted_s * 1000, garbage, block.where, more)
+        _log.warning("this worker did nothing else for %.0f ms: %s%s%s", lasted_s * 1000, garbage, block.where, more)
 
     def _rests(self) -> bool:
         """The hub waits for something to happen."""
