@@ -187,7 +187,7 @@ class Api:
 
     def hang_up(self, call_sid: str) -> Response:
         """Whichever worker holds it."""
-        if session := registry.session_of(call_sid_of(call_sid)):
+        if session := _talking(call_sid_of(call_sid)):
             session.connection.request_end("operator-hung-up")
         elif self._kept_live(call_sid).caller.startswith(FROM_BROWSER):
             # The worker that holds it reads so in the records within two seconds.
@@ -205,7 +205,7 @@ class Api:
         if agent is None or not isinstance(to, str) or to not in agent.transfer.to:
             allowed = ", ".join(agent.transfer.to) if agent else ""
             _refuse(400, "unknown_target", f"to has to be a name on the agent's list: {allowed or 'it has none'}")
-        if session := registry.session_of(call_sid):
+        if session := _talking(call_sid):
             session.connection.request_transfer(to)
         else:
             document = farewell.transfer(self._services.public_url, agent, agent.transfer.to[to])
@@ -220,7 +220,7 @@ class Api:
 
     def _live(self, call_sid: str) -> str:
         """The agent that holds the call."""
-        if session := registry.session_of(call_sid):
+        if session := _talking(call_sid):
             return str(session.agent.name)
         return self._kept_live(call_sid).agent
 
@@ -261,6 +261,12 @@ def call_sid_of(call_sid: str) -> str:
     if not _SID.fullmatch(call_sid):
         _refuse(404, "unknown_call", "a call's sid is CA and 32 hexadecimal digits")
     return call_sid
+
+
+def _talking(call_sid: str) -> registry.CallSession | None:
+    """The session here that can still be asked for something; one that closes does not listen any more."""
+    session = registry.session_of(call_sid)
+    return session if session and session.connection.state is not registry.State.CLOSING else None
 
 
 def _body(*known: str) -> Mapping[str, Any]:
