@@ -268,28 +268,32 @@ class TwilioDoors:
             _log.warning("%s: a status of another account's call, or of none: ignored", shown(call_sid))
             return Response(status=204)
         session = registry.session_of(call_sid)
-        if session and status in OVER:
-            session.connection.request_end("caller-hung-up")
-        elif status in OVER:
-            self._over_without_us(call_sid, status)
         if status in OVER:
+            if session:
+                session.connection.request_end("caller-hung-up")
+            else:
+                self._over_without_us(call_sid, status)
+            # A human may have had the call, also one that still closes here.
+            self._is_transferred_and_over(call_sid)
             self._recall.forget(call_sid)
             self._after_call.soon(call_sid)
         return Response(status=204)
 
     def _over_without_us(self, call_sid: str, status: str) -> None:
-        """No conversation here tells the end: nobody had answered, or a human had the call, or another worker."""
+        """No conversation here tells the end: nobody had answered, or another worker has the call."""
         records = self._services.records
         if status != "completed":
             _log.info("%s: %s", shown(call_sid), shown(status))
         reason = "caller-hung-up" if status == "completed" else "not-answered"
         records.call_ended(call_sid, CallEnded(status, reason, records.clock(), {}, {}), if_open=True)
+
+    def _is_transferred_and_over(self, call_sid: str) -> None:
         try:
-            kept = records.call(call_sid)
+            kept = self._services.records.call(call_sid)
         except RecordsUnavailable:
             return
         if kept and kept.result == "transferred":
-            records.call_updated(call_sid, result="completed", reason="transferred")
+            self._services.records.call_updated(call_sid, result="completed", reason="transferred")
 
     def _stream_status(self) -> Response:
         call_sid, event = request.form.get("CallSid", ""), request.form.get("StreamEvent")
