@@ -59,7 +59,7 @@ def test_a_session_that_drops_in_mid_utterance_is_replaced_and_no_sound_is_lost(
     row.tell("answer_after_s", round(victim.heard_at("You said") - ended, 2))
     assert reconnected_ms <= 340  # the fault itself waits up to 40 ms for the next message of audio
     assert said.audio in sessions[1].audio, "the new session does not hear the utterance from its beginning"
-    assert audio.fastest <= 3.0
+    assert audio.fastest <= 3.1
     assert _asked(row) == [QUESTION]
 
 
@@ -109,9 +109,9 @@ def test_a_transcriber_that_is_down_for_ten_seconds_is_bridged(row: Row) -> None
     assert 1.0 <= spoke_after <= 5.0
     assert sessions[1].connected_at - up <= 2.3
     assert max(pauses) <= 2.5 and len(dials) <= 25
-    # Over 0.4 s one piece of 60 ms more or less is 0.15; from four on the service drops audio.
-    assert audio.fastest <= 3.0
-    assert victim.heard_text.count(FILLER) <= 1 and APOLOGY not in victim.heard_text
+    # Over 0.4 s one piece of 80 ms more or less is 0.2; from four on the service drops audio.
+    assert audio.fastest <= 3.1
+    assert 1 <= victim.heard_text.count(FILLER) <= 2 and APOLOGY not in victim.heard_text
 
 
 @pytest.mark.full
