@@ -46,6 +46,8 @@ def _section(kind: str, found: list[Row], results: list[Result]) -> Iterator[str
         figures = "<br>".join(sorted({figure for result in tests for figure in _figures(result)}))
         if not tests:
             by = f"**not done:** {row.not_done}" if row.not_done else "**not run**"
+        if row.differs:
+            by += f"<br>**differs:** {row.differs}"
         yield f"| {row.number} | {_cell(row.what)} | {_cell(expected)} | {by} | {figures} |"
     yield ""
 

@@ -17,6 +17,8 @@ class Row:
     aim: str = ""
     not_done: str = ""
     """Why no test shows it."""
+    differs: str = ""
+    """In what the server is not as expected."""
 
 
 def rows() -> dict[str, list[Row]]:
