@@ -191,6 +191,7 @@ def test_a_short_block_is_told_when_it_is_over_and_one_a_second() -> None:
     assert "more since" not in first and last.endswith("; 2 more since the last line")
 
 
+@pytest.mark.full
 def test_a_block_that_needs_the_processor_is_told_and_garbage_collection_is_named() -> None:
     told = script(_BLOCKED, "busy").stderr
     assert "ms: CA1 reply-3 in <string>" in told and "ms: garbage collection, CA1 reply-3 in <string>" in told
