@@ -65,3 +65,11 @@ def test_one_that_is_ended_ends_at_once_and_once() -> None:
     pause.end()
     beat.Pause(2).wait()
     assert time.monotonic() - began > beat.BEAT_S, "the next one was ended as well"
+
+
+def test_who_waits_alone_goes_on_however_long_nobody_had_waited_before() -> None:
+    for beats_between in range(12):
+        beat.Pause(1).wait()
+        gevent.sleep(beats_between * beat.BEAT_S)
+        with gevent.Timeout(1, AssertionError(f"it waits on, {beats_between} beats after the one before")):
+            beat.Pause(4).wait()

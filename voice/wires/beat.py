@@ -41,7 +41,7 @@ class _Beat:
         self._timer = hub.loop.timer(BEAT_S, BEAT_S)
         # Those who wait, by the beat that they wait for.
         self._waiting: list[list[Waiter]] = [[] for _ in range(MOST_BEATS + 1)]
-        self._now = self._without = 0
+        self._now = 0
 
     def add(self, waiter: Waiter, beats: int) -> None:
         self._waiting[(self._now + beats) % len(self._waiting)].append(waiter)
@@ -55,10 +55,8 @@ class _Beat:
         for waiter in waiting:
             # Not at once: of what is to be run, the hub does 5 ms at a time, and looks at its sockets in between.
             self.hub.loop.run_callback(waiter.switch, None)
-        self._without = 0 if waiting else self._without + 1
-        if self._without > MOST_BEATS:
+        if not any(self._waiting):
             self._timer.stop()
-            self._without = 0
 
 
 _beat: _Beat | None = None
