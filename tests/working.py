@@ -50,7 +50,7 @@ resumed = "Sorry, again please."
 
 [digits.pin]
 description = "the caller's PIN"
-length = 4
+length = 10
 sensitive = true
 
 [webhooks.open_account]

@@ -196,8 +196,14 @@ class Chaos:
         for victim in victims:
             victim.wait_until_heard("You said: Hello to you")
         self._let_go(row)
+        # A phone knows of its end a moment before the server does.
+        wait_until(self._victims_are_over, 10, "the victims are over")
         self._base = self.workers.levels()
         self._memory_mb = self.workers.memory_mb()
+
+    def _victims_are_over(self) -> bool:
+        everywhere = zip(*(level.registries for level in self.workers.levels()), strict=True)
+        return all(sum(registry) == self._healthy for registry in everywhere)
 
     def victim(self) -> Victim:
         """A call to the agent of victims, not dialed."""
