@@ -20,6 +20,8 @@ MAX_MESSAGE_BYTES = 65536
 WRITE_TIMEOUT_S = 5.0
 _UNANSWERED_MS = 8000
 """The kernel gives a connection up on which what was sent is not acknowledged for so long; by itself after minutes."""
+_UNSENT_BYTES = 16384
+"""The kernel keeps twice that (socket(7), SO_SNDBUF), three seconds of sound: what a slow line is behind."""
 _READ_BYTES = 8192
 """At once: twenty messages of Twilio's, 400 ms; and of a stranger's pings no more than 20 ms of work."""
 _LONGEST_TURN_S = 0.005
@@ -66,6 +68,7 @@ class _Frames(Protocol):
 class StreamSocket:
     def __init__(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
         self._sock = sock
