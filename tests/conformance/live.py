@@ -89,6 +89,7 @@ class LiveStream:
         try:
             while (came := self.next()) is not None:
                 if came.opcode == CLOSE:
+                    self.end()
                     return came.code
         except ConnectionError:
             pass
@@ -106,7 +107,16 @@ class LiveStream:
             pass
 
     def stop(self) -> None:
+        """As Twilio ends a stream; nothing can be sent behind it."""
         self.send({"event": "stop", "streamSid": STREAM_SID})
+        self.end()
+
+    def end(self) -> None:
+        """Our side of the connection, which the server waits for when it has closed its own."""
+        try:
+            self.raw.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it is gone altogether
 
     def leave(self) -> None:
         self.raw.sock.close()

@@ -232,6 +232,29 @@ def test_the_goodbye_arrives_though_nobody_has_read_what_the_other_side_sent(lin
     assert line.peer.close_code() == 1008
 
 
+def test_who_is_still_writing_is_not_reset_before_it_has_read_the_goodbye(line: Line) -> None:
+    closing = gevent.spawn(line.stream.close, 1000, "that was all")
+    gevent.idle()
+    for _ in range(50):  # a reset would come upon the first, and be an error of the next
+        line.peer.text(b"x" * 1000)
+        gevent.sleep(0.001)
+    close = line.peer.frame()
+    assert close is not None and bytes(close.data) == b"\x03\xe8that was all"
+    assert not closing.dead
+    line.peer.sock.close()
+    finish(closing)
+
+
+def test_who_does_not_end_its_side_is_waited_for_half_a_second(line: Line) -> None:
+    began = time.monotonic()
+    line.stream.close()
+    assert 0.4 < time.monotonic() - began < LIMIT_S
+    with pytest.raises(OSError):
+        for _ in range(50):
+            line.peer.sock.sendall(b"x")
+            gevent.sleep(0.01)
+
+
 def test_abort_wakes_a_blocked_reader_without_a_word(line: Line) -> None:
     reader = gevent.spawn(closed, lambda: line.stream.receive())
     gevent.idle()

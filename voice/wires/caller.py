@@ -21,6 +21,8 @@ from voice.wires.stream_socket import Patience, StreamClosed, StreamSocket
 START_TIMEOUT_S = 5.0
 MEDIA_TIMEOUT_S = 9.0
 """Twilio sends 50 frames a second, of silence too: nothing for so long is a line that is dead."""
+_UNSENT_BYTES = 16384
+"""A second and a half of sound: what a slow line may be behind before a write waits for it."""
 _BURST_BYTES = 2000 * 8
 """So much audio may arrive ahead of real time (a network's hiccup); what is beyond is no caller's."""
 _CALL_SID = re.compile(r"CA[0-9a-f]{32}")
@@ -68,6 +70,7 @@ Message = Media | Digit | Mark | Stopped
 
 class Caller:
     def __init__(self, stream: StreamSocket, name: str) -> None:
+        stream.keep_unsent(_UNSENT_BYTES)
         self._stream = stream
         self._name = name
         self.call_sid = self.stream_sid = ""

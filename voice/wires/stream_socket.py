@@ -18,10 +18,10 @@ from voice.wires import beat
 
 MAX_MESSAGE_BYTES = 65536
 WRITE_TIMEOUT_S = 5.0
+_GOODBYE_S = 0.5
+"""Until the other side, which was told of the end, has ended its side too."""
 _UNANSWERED_MS = 8000
 """The kernel gives a connection up on which what was sent is not acknowledged for so long; by itself after minutes."""
-_UNSENT_BYTES = 16384
-"""The kernel keeps twice that (socket(7), SO_SNDBUF), three seconds of sound: what a slow line is behind."""
 _READ_BYTES = 8192
 """At once: twenty messages of Twilio's, 400 ms; and of a stranger's pings no more than 20 ms of work."""
 _LONGEST_TURN_S = 0.005
@@ -68,7 +68,6 @@ class _Frames(Protocol):
 class StreamSocket:
     def __init__(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED_MS)
         self._sock = sock
@@ -92,6 +91,11 @@ class StreamSocket:
         self._pause: beat.Pause | None = None
         self._born = self._turn_began = time.monotonic()
         self._controls = 0
+
+    def keep_unsent(self, size: int) -> None:
+        """At most about so many bytes, and as many for the kernel's own needs (socket(7), SO_SNDBUF); without this the
+        kernel decides as it goes along. A write waits for room."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
     def receive(self, timeout: float | None = None) -> bytes:
         """The next text message, as good UTF-8. Binary messages are counted and skipped.
@@ -125,20 +129,36 @@ class StreamSocket:
             self._flush()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye if that is still possible, then shut the socket; wakes the reader. May be called twice.
+        """Say goodbye if that is still possible, wait half a second at most for the other side's end, then shut the socket;
+        wakes the reader. May be called twice.
 
         A `reason` that is too long for a close frame is cut.
         """
         reason = reason.encode("utf-8", "replace")[:_REASON_BYTES].decode("utf-8", "ignore")
         try:
             with self._lock:
-                if self._protocol.state is State.OPEN:
-                    self._protocol.send_close(code, reason)
-                    self._flush()
+                if self._protocol.state is not State.OPEN:
+                    return
+                self._protocol.send_close(code, reason)
+                self._flush()
+            self._see_off()
         except StreamClosed:
             pass
         finally:
             self.abort()
+
+    def _see_off(self) -> None:
+        """RFC 6455, section 7.1.1. A socket that is shut at once answers what is still on its way with a reset, and
+        whoever is writing then sees that in place of our goodbye."""
+        deadline = time.monotonic() + _GOODBYE_S
+        try:
+            self._writer.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0:
+                self._writer.settimeout(left)
+                if not self._writer.recv(_READ_BYTES):
+                    return
+        except OSError:
+            pass
 
     def abort(self) -> None:
         """Shut the socket without a word; wakes the reader and a blocked writer. May be called twice."""
