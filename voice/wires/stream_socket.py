@@ -129,10 +129,8 @@ class StreamSocket:
             self._flush()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye if that is still possible, wait half a second at most for the other side's end, then shut the socket;
-        wakes the reader. May be called twice.
-
-        A `reason` that is too long for a close frame is cut.
+        """Say goodbye if that is still possible, wait half a second at most for the other side's end, then shut the
+        socket; wakes the reader. May be called twice. A `reason` that is too long for a close frame is cut.
         """
         reason = reason.encode("utf-8", "replace")[:_REASON_BYTES].decode("utf-8", "ignore")
         try:
