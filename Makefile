@@ -16,11 +16,12 @@ WHOLE := tests/test_calls.py
 WORK := tests/test_working_calls.py tests/sandbox/test_evals.py tests/sandbox/test_bench.py
 CONSOLE := tests/console tests/browser
 SANDBOX := $(filter-out $(WORK),$(wildcard tests/sandbox/test_*.py))
-RELOADS := tests/test_handover.py tests/test_signals.py tests/drills
-SERVERS := tests/test_other_servers.py tests/web
+LOST := tests/test_recall.py tests/test_lost_calls.py tests/test_call_faults.py tests/test_spending.py
+RELOADS := tests/test_handover.py tests/test_signals.py tests/drills $(LOST)
+THREATS := tests/test_resources.py tests/test_threats.py
+SERVERS := tests/test_other_servers.py tests/web $(THREATS)
 CHAOS := tests/chaos tests/conformance
-FAULTS := tests/test_resources.py tests/test_threats.py tests/test_recall.py tests/test_lost_calls.py \
-	tests/test_call_faults.py tests/test_spending.py
+COMMANDS := tests/commands
 
 test: $(READY) ## lint and run the tests
 	$(BIN)/ruff check .
@@ -33,19 +34,19 @@ test-work: $(READY)
 	$(BIN)/python -m pytest -q $(WORK)
 
 test-servers: $(READY)
-	$(BIN)/python -m pytest -q $(SERVERS) $(FAULTS)
+	$(BIN)/python -m pytest -q $(SERVERS)
 
 test-reloads: $(READY)
 	$(BIN)/python -m pytest -q $(RELOADS)
 
 test-chaos: $(READY)
-	$(BIN)/python -m pytest -q $(CHAOS)
+	$(BIN)/python -m pytest -q $(CHAOS) $(COMMANDS)
 
 test-console: $(READY)
 	$(BIN)/python -m pytest -q $(CONSOLE) $(SANDBOX)
 
 test-parts: $(READY)
-	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(FAULTS) $(RELOADS) $(CHAOS) $(CONSOLE) $(SANDBOX))
+	$(BIN)/python -m pytest -q $(addprefix --ignore=,$(WHOLE) $(WORK) $(SERVERS) $(RELOADS) $(CHAOS) $(COMMANDS) $(CONSOLE) $(SANDBOX))
 
 demo: $(READY) ## a whole call on this machine, without account or key
 	$(BIN)/python -m voice demo
@@ -64,7 +65,7 @@ evals: $(READY) ## simulated callers judge whole conversations; your own agent: 
 chaos: $(READY) ## what goes wrong, beside 48 healthy calls, an hour; fewer: make chaos CALLS=4
 	@status=0; \
 	CHAOS_CALLS=$(or $(CALLS),48) $(BIN)/python -W ignore -m pytest -q -m "full or not full" tests/chaos || status=1; \
-	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(FAULTS) \
+	$(BIN)/python -W ignore -m pytest -q -m "full or not full" $(THREATS) $(LOST) \
 	  tests/test_red_team.py tests/web/test_gate.py tests/console || status=1; \
 	$(BIN)/python -W ignore -m pytest -q --hypothesis-profile=chaos tests/conformance || status=1; \
 	$(BIN)/python -m tests.reliability; exit $$status
