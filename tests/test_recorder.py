@@ -151,3 +151,20 @@ def test_a_disk_that_takes_nothing_costs_a_warning_and_no_call(
     recorder.close()
     assert [r.message for r in caplog.records if "not recorded any more" in r.message][1:] == []
     assert "not recorded any more" in caplog.text
+
+
+def test_a_recording_that_is_closed_is_whole_and_stays_as_it_is(tmp_path: Path) -> None:
+    recordings = Recordings(tmp_path)
+    recorder = recordings.of(SID, 7)
+    recorder._began -= 2
+    for _ in range(100):
+        recorder.hear(b"c" * 160)
+    recorder.close()
+    path = tmp_path / "7" / f"{SID}.wav"
+    written = path.read_bytes()
+    assert read(path)[0].count(b"c") == 16000
+    recorder._began -= 10
+    for _ in range(100):
+        recorder.hear(b"d" * 160)
+    recordings._thread.join()
+    assert path.read_bytes() == written and not recorder._is_broken()

@@ -393,14 +393,15 @@ class Call:
         with ExitStack() as steps:
             steps.callback(self._summarize, refusal)
             steps.callback(self._disconnect)
-            if self._recorder:
-                steps.callback(self._recorder.close)
             if caller_reader:
                 steps.callback(caller_reader.kill, block=False)
             steps.callback(self._caller.close, 1008 if refusal else 1000, refusal[:100])
             if caller_reader:
                 steps.callback(self._await_stream_end, caller_reader)
             steps.callback(self._keep_end)
+            if self._recorder:
+                # Whoever is told of the end finds the recording whole.
+                steps.callback(self._recorder.close)
             steps.callback(self._hang_up)
             steps.callback(self._synthesizer.shutdown)
             steps.callback(self._transcriber.shutdown)

@@ -25,6 +25,7 @@ _FRAMES = 50
 _MOST_WAITING = 30
 """Seconds of one call: a disk that takes no more is not waited for."""
 _LONGEST_GAP_S = 600
+_CLOSED_WITHIN_S = 1.0
 _DAY_S = 86400.0
 # Sampling WAVE_FORMAT_MULAW, with the `fact` chunk that every format but PCM has (Microsoft, "New Multimedia Data
 # Types and Data Techniques", 1994).
@@ -54,9 +55,13 @@ class Recordings:
 
     def find(self, call_sid: str) -> Path | None:
         """Its file, on this machine, fit to be played."""
+        found: Path | None = self._thread.spawn(self._found, call_sid).get()
+        return found
+
+    def _found(self, call_sid: str) -> Path | None:
         path = next(self._directory.glob(f"*/{call_sid}.wav"), None)
         if path:
-            self._thread.spawn(_repaired, path).get()
+            _repaired(path)
         return path
 
     def delete(self, call_sid: str) -> None:
@@ -100,7 +105,7 @@ class Recorder:
         self._caller = bytearray()
         self._agent = AgentTrack()
         self._frames = self._written = 0
-        self._muted = False
+        self._muted = self._closed = False
         self._waiting: list[AsyncResult] = []
         self._broken = False
         # In the thread only.
@@ -108,7 +113,9 @@ class Recorder:
         self._size = 0
 
     def hear(self, mulaw: bytes) -> None:
-        """Some frames of the caller's."""
+        """Some frames of the caller's; none after `close`."""
+        if self._closed:
+            return
         self._caller += SILENCE * len(mulaw) if self._muted else mulaw
         self._frames += 1
         if self._frames % _FRAMES == 0:
@@ -125,9 +132,10 @@ class Recorder:
                 self._muted = bool(action.name) and action.sensitive
 
     def close(self) -> None:
-        """Write what is left, and the file is done."""
+        """Write what is left, and the file is done; waits for that a second at most."""
         self._write_until(time.monotonic() - self._began)
-        self._thread.spawn(self._close)
+        self._closed = True
+        self._thread.spawn(self._close).wait(_CLOSED_WITHIN_S)
 
     def _write_until(self, now: float) -> None:
         until = int(now * SAMPLE_RATE)
