@@ -219,6 +219,7 @@ def demo(wav: Path, port: int) -> None:
 @click.option("--transcriber", type=click.Choice(["commit", "server-vad"]), default="commit", show_default=True)
 @click.option("--audio", type=click.Choice(["pcmu", "pcm24k"]), default="pcmu", show_default=True)
 @click.option("--tls", is_flag=True, help="The vendors are met over TLS.")
+@click.option("--refusals", is_flag=True, help="Calls that the server refuses are counted, and no failures.")
 @click.option("--visitors", default=0.0, help="Calls a second that come while all are live, for the greeting only.")
 @click.option("--peer", type=click.Choice(["floor", "pipecat"]), help="Measure it in the server's place.")
 @click.option("--target", metavar="URL", help="Call a server that runs elsewhere, such as http://10.0.0.5:8000.")
@@ -251,6 +252,7 @@ def bench(
         tls=more["tls"],
         peer=more["peer"] or "",
         visitors_per_s=more["visitors"],
+        refusals=more["refusals"],
     )
     if more["target"]:
         sys.exit(_bench_elsewhere(plan, path, more))

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gevent
 import orjson
@@ -393,10 +394,9 @@ def test_five_calls_at_once_are_sound(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert "silence_ms = 600" in agent_file(False), "the figures count 30 frames of silence"
 
 
-def test_a_server_elsewhere_is_called_with_our_stand_ins(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """What the command prints is what a server is started with, as an operator would."""
-    plan = Plan(calls=2, turns=1, fast=True, spread_s=0)
-    ours, path = _free_port(), tmp_path / "bench.json"
+def _elsewhere(plan: Plan, folder: Path, capfd: pytest.CaptureFixture[str], **own: str) -> tuple[int, Any]:
+    """What the command prints is what a server is started with, as an operator would; `own` is the operator's."""
+    ours, path = _free_port(), folder / "bench.json"
     target = bench_target.Target(
         f"http://127.0.0.1:{ours}", ("127.0.0.1", _free_port()), "AC" + "0" * 32, "a-token-of-its-own", patience_s=60
     )
@@ -408,16 +408,33 @@ def test_a_server_elsewhere_is_called_with_our_stand_ins(tmp_path: Path, capfd: 
             gevent.sleep(0.01)
     printed = dict(line.split("=", 1) for line in told.splitlines() if line[:1].isupper() and "=" in line)
     assert "TWILIO_AUTH_TOKEN" not in printed and printed["DEFAULT_AGENT"] == "bench"
-    own = {
+    own |= {
         "TWILIO_AUTH_TOKEN": target.auth_token,
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'voice.db'}",
-        "CALL_LOG_DIR": str(tmp_path / "calls"),
-        "CLIPS_DIR": str(tmp_path / "clips"),
+        "DATABASE_URL": f"sqlite:///{folder / 'voice.db'}",
+        "CALL_LOG_DIR": str(folder / "calls"),
+        "CLIPS_DIR": str(folder / "clips"),
     }
-    with (tmp_path / "log").open("wb") as log, ServerProcess(printed | own, log, port=ours):
-        assert running.get(timeout=60) == 0, capfd.readouterr().out
-    found = orjson.loads(path.read_bytes())
+    with (folder / "log").open("wb") as log, ServerProcess(printed | own, log, port=ours):
+        code = running.get(timeout=60)
+    return code, orjson.loads(path.read_bytes())
+
+
+def test_a_server_elsewhere_is_called_with_our_stand_ins(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, found = _elsewhere(Plan(calls=2, turns=1, fast=True, spread_s=0), tmp_path, capfd)
+    assert code == 0, capfd.readouterr().out
     assert found["sound"] and found["turns_completed"] == 2 and found["server_core_share"] is None
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_calls_that_are_refused_are_failures_unless_more_are_offered_on_purpose(
+    counted: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(calls=3, turns=1, fast=True, spread_s=0, refusals=counted)
+    code, found = _elsewhere(plan, tmp_path, capfd, MAX_CALLS="2")
+    told = capfd.readouterr().out
+    assert code == (0 if counted else 1), told
+    assert (found["calls"], found["calls_refused"], found["sound"]) == ((2, 1, True) if counted else (3, 0, False))
+    assert found["turns_completed"] == 2 and ("1 more refused" in told) == counted, told
 
 
 def _free_port() -> int:

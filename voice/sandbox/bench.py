@@ -144,10 +144,11 @@ def load(plan: Plan, served: Served, sandbox: Sandbox) -> Figures:
     stall_ms = served.hub.longest_ms if served.hub else None
     coming.join()
     _finish(calling, sandbox)
+    taken = [caller for caller in callers if not (plan.refusals and caller.refused)]
     memory = Memory(before_mb, full_mb, bench_machine.tree_pss_mb(served.pid))
-    greeted = [visitor.answered for visitor in visitors] or [caller.answered for caller in callers]
-    seen = observe(callers, sandbox)
-    return figures(seen, Load(first, last, memory, stall_ms, greeted), plan)
+    greeted = [visitor.answered for visitor in visitors] or [caller.answered for caller in taken]
+    seen = observe(taken, sandbox)
+    return figures(seen, Load(first, last, memory, stall_ms, greeted, len(callers) - len(taken)), plan)
 
 
 def _callers(plan: Plan, served: Served, sandbox: Sandbox) -> list[Caller]:

@@ -86,6 +86,8 @@ class Caller:
     """Turns."""
     failure: str = ""
     """Why the call did not go to its end."""
+    refused: bool = False
+    """The server had no room: it did not connect the call, or closed its stream with 1013 (RFC 6455's registry)."""
     # When the latest question had been said.
     _asked_at: float = 0.0
 
@@ -98,6 +100,9 @@ class Caller:
             self._call()
         except PhoneTimeout as timeout:
             self.failure = str(timeout)
+            notices = *self.phone.warnings, *self.phone.errors
+            had_no_room = self.phone.stream_asked_at is None or any(" 1013 " in notice.text for notice in notices)
+            self.refused = self.phone.journal.closed and had_no_room
         finally:
             self.crowd.leave()
         self._hang_up()

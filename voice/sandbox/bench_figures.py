@@ -57,11 +57,14 @@ class Load:
     """The longest that the server's hub did not look at its sockets; None: unknown."""
     answered: Sequence[Answered] = ()
     """How calls began: of those that came while all were live, if any did, else of all."""
+    refused: int = 0
+    """Calls, none of those that were observed."""
 
 
 @dataclass(frozen=True)
 class Figures:
     calls: int
+    calls_refused: int
     turns_expected: int
     turns_completed: int
     turns_interrupted: int
@@ -122,6 +125,7 @@ def figures(calls: Sequence[Observed], load: Load, plan: Plan = Plan()) -> Figur
     turns = [] if plan.preemptive else [turn for call in calls for turn in hops(call, first.at, last.at)]
     return Figures(
         calls=len(calls),
+        calls_refused=load.refused,
         turns_expected=sum(len(call.part.interrupts) for call in calls),
         turns_completed=sum(call.completed for call in calls),
         turns_interrupted=sum(sum(call.part.interrupts) for call in calls),

@@ -33,6 +33,8 @@ class Plan:
     """One of PEERS takes the server's place."""
     visitors_per_s: float = 0.0
     """While all calls are live so many more come every second, hear the greeting and hang up."""
+    refusals: bool = False
+    """More calls are offered than the server takes: those that it refuses are counted, and miss nothing."""
 
     @property
     def vendor_hears(self) -> bool:
@@ -53,6 +55,8 @@ class Plan:
             f"seed {self.seed}",
             "stand-ins": f"{how}{', over TLS' if self.tls else ''}; speech detection {hears}",
         }
+        if self.refusals:
+            told["refusals"] = "are no failures; all other figures are of the calls that were taken"
         if self.visitors_per_s:
             told["visitors"] = f"{self.visitors_per_s:g} more calls a second, which hear the greeting and go"
         if self.peer:

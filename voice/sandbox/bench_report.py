@@ -77,7 +77,8 @@ def _cell(value: float | None, width: int, digits: int) -> str:
 
 
 def _outcome(figures: Figures) -> Iterator[str]:
-    yield f"  calls         {figures.calls}, {len(figures.failures)} failed"
+    refused = f", {figures.calls_refused} more refused" if figures.calls_refused else ""
+    yield f"  calls         {figures.calls}, {len(figures.failures)} failed{refused}"
     for failure in figures.failures[:_SHOWN]:
         yield f"                {failure.splitlines()[0]}"
     yield (
