@@ -218,6 +218,11 @@ def test_an_answer_that_drips_is_cut_at_the_turns_deadline(row: Row) -> None:
     assert 14.5 <= cut_s <= 15.6
 
 
+def _dripping(row: Row) -> list[Passage]:
+    """Connections of earlier victims may be kept for whoever asks next."""
+    return [passage for passage in row.chaos.xai.victims if isinstance(passage.fault, Drip)]
+
+
 @pytest.mark.full
 @pytest.mark.matrix(21)
 def test_an_answer_of_a_byte_a_second_is_no_answer(row: Row) -> None:
@@ -229,7 +234,7 @@ def test_an_answer_of_a_byte_a_second_is_no_answer(row: Row) -> None:
     row.tell("words_after_s", round(words_s, 2))
     assert 3 <= words_s <= 15.5
     assert victim.sound_after(decided) <= 2.0
-    wait_until(lambda: row.chaos.xai.victims == [], 2, "the dripping connections are closed")
+    wait_until(lambda: not _dripping(row), 2, "the dripping connections are closed")
     victim.wait_until_over()
 
 
