@@ -71,6 +71,7 @@ class Background:
 
     def __init__(
         self,
+        telephone: Telephone,
         records: Records,
         outbox: Outbox,
         monitor: Monitor,
@@ -80,6 +81,7 @@ class Background:
         gauges: Gauges,
         tracing: Tracing,
     ) -> None:
+        self._telephone = telephone
         self._records = records
         self._presence = presence
         self._outbox = outbox
@@ -102,6 +104,7 @@ class Background:
 
     def _settle(self) -> None:
         """Once all is imported and the database is up: what is there now stays, so no collection need look at it."""
+        gevent.get_hub().threadpool.apply(self._telephone.load)
         self._records.flush(_SETTLE_S)
         gc.collect()
         gc.freeze()
@@ -149,6 +152,7 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.register_blueprint(console.blueprint(phone))
     app.register_blueprint(metrics_door(settings.api_token))
     app.extensions["background"] = Background(
+        services.telephone,
         services.records,
         Outbox(services.records, after_call.destination),
         Monitor(
