@@ -85,6 +85,9 @@ class VendorSocket:
             opcode, data = self._ws.recv_data(control_frame=True)
         except websocket.WebSocketTimeoutException as error:
             # Whatever part of a frame has come stays with the library; the next call goes on from there.
+            if error.__context__:
+                # gevent's timer holds the exception, whose frames hold the timer: twenty objects for the collector.
+                error.__context__.__traceback__ = None
             self._ask_for_life(error)
             return None
         except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
