@@ -276,9 +276,7 @@ class Chaos:
         assert gap_ms <= 40, f"a healthy caller heard nothing for {gap_ms:.0f} ms in an answer; hub {stall_ms} ms"
         if len(self.crowd.calls) >= _MATRIX_CALLS:
             # What the machine's host takes away looks like a hub that stands still.
-            assert stall_ms <= 50 + machine_late_ms, (
-                f"hub {stall_ms} ms, machine {machine_late_ms} ms late"
-            )
+            assert stall_ms <= 50 + machine_late_ms, f"hub {stall_ms} ms, machine {machine_late_ms} ms late"
 
     def _let_go(self, row: Row) -> None:
         for victim in row.victims:

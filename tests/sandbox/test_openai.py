@@ -1,5 +1,6 @@
 """The transcriber's stand-in, judged by the openai SDK's types and by two WebSocket libraries."""
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from tests.sandbox.clients import SILENCE_500_MS, Client, Transcription, until
 from voice.core.audio import To24k
 from voice.sandbox import faults
 from voice.sandbox.coded_speech import encode_speech
+from voice.sandbox.served_socket import ServedSocket
 from voice.sandbox.stand_ins import Sandbox
 
 LIVE = "gpt-live-transcribe"
@@ -449,3 +451,11 @@ def test_stop_cuts_every_socket_and_start_keeps_the_port() -> None:
     with sandbox:
         assert sandbox.environment()["OPENAI_REALTIME_URL"] == url
         Transcription(sandbox).configure(LIVE)
+
+
+def test_a_socket_that_was_dropped_while_its_reader_was_busy_is_over() -> None:
+    ours, peer = socket.socketpair()
+    served = ServedSocket(ours)
+    served.drop()
+    assert served.receive() is None
+    peer.close()

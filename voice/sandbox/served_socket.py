@@ -92,6 +92,8 @@ class ServedSocket:
         try:
             if type(self._connection) is socket.socket:
                 # It is empty nearly always, which the kernel need not be asked for. TLS may hold something back.
+                if self._connection.fileno() < 0:
+                    return False  # dropped while a message was looked at
                 self._connection._wait(self._connection._read_event)  # type: ignore[attr-defined]
             data = self._connection.recv(65536)
         except OSError:
