@@ -4,6 +4,7 @@ The only reader of the environment besides gunicorn.conf.py and the command line
 """
 
 import gc
+import importlib
 import logging
 import os
 import socket
@@ -104,10 +105,15 @@ class Background:
 
     def _settle(self) -> None:
         """Once all is imported and the database is up: what is there now stays, so no collection need look at it."""
-        gevent.get_hub().threadpool.apply(self._telephone.load)
+        gevent.get_hub().threadpool.apply(self._load)
         self._records.flush(_SETTLE_S)
         gc.collect()
         gc.freeze()
+
+    def _load(self) -> None:
+        """What is needed later, and what callers who are waiting for a server to begin should not wait for."""
+        importlib.import_module("jsonschema")
+        self._telephone.load()
 
     def stop(self) -> None:
         """Write down what waits; what is not delivered is delivered by the next one."""

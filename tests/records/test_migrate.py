@@ -29,6 +29,8 @@ def test_the_migrations_make_the_tables_that_the_program_uses(url: str) -> None:
     assert len(database.read(differences, 10)) > 5
     migrate.migrate(url)
     assert database.read(differences, 10) == []
+    current, known = database.read(migrate.revisions, 10)
+    assert current == known[0] == migrate._LATEST
     migrate.migrate(url)
     assert database.read(differences, 10) == []
     database.close(5)

@@ -9,11 +9,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
 from config.agents import Agent
 from voice.core.audio import Audio
@@ -21,6 +19,9 @@ from voice.errors import VendorError
 from voice.tools import webhook
 from voice.tools.definitions import SEND_DIGITS, SEND_SMS, Definition, definitions
 from voice.tools.tones import tones
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 LONGEST_ARGUMENTS = 16_384
 """Characters of JSON."""
@@ -127,6 +128,9 @@ class Toolbox:
         parsed = _parsed(arguments)
         if name in self._agent.webhooks:
             parsed = {key: self._filled_in(value) for key, value in parsed.items()}
+        # A tenth of a second that calls need not wait for when a server begins; there before a tool is, see server.py.
+        from jsonschema import Draft202012Validator
+
         validator = Draft202012Validator(self._parameters[name], format_checker=Draft202012Validator.FORMAT_CHECKER)
         if faults := list(itertools.islice(validator.iter_errors(parsed), _MOST_FAULTS)):
             raise _Refused("; ".join(map(_said, faults)), **_allowed(faults[0]))
@@ -163,7 +167,7 @@ def _parsed(arguments: str) -> dict[str, Any]:
     return parsed
 
 
-def _said(fault: ValidationError) -> str:
+def _said(fault: "ValidationError") -> str:
     # Never with the value itself: it may be something that the caller has keyed in.
     where = fault.json_path.removeprefix("$").removeprefix(".")[:_SHOWN] or "the arguments"
     if fault.validator in ("required", "additionalProperties"):
@@ -171,7 +175,7 @@ def _said(fault: ValidationError) -> str:
     return f"{where}: {fault.validator} has to be {_json(fault.validator_value)[:_SHOWN]}"
 
 
-def _allowed(fault: ValidationError) -> dict[str, object]:
+def _allowed(fault: "ValidationError") -> dict[str, object]:
     return {"allowed": fault.validator_value} if fault.validator == "enum" else {}
 
 

@@ -8,7 +8,6 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
 
 from voice.errors import VendorUnavailable
 
@@ -69,6 +68,9 @@ def extracted(answer: bytes, schema: Mapping[str, Any]) -> Extracted:
         raise _no_use(f"content that is no JSON, with finish_reason {reason}") from error
     if not isinstance(values, dict):
         raise _no_use("content that is no JSON object")
+    # Not when a server begins, which calls wait for.
+    from jsonschema import Draft202012Validator
+
     for misfit in Draft202012Validator(schema).iter_errors(values):
         raise _no_use(f"a value that does not fit the schema's {misfit.validator} at {ascii(misfit.json_path)}")
     return Extracted(values, usage_in(body))
