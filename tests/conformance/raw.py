@@ -72,10 +72,10 @@ class Raw:
             self.sock.sendall(data[at : at + chop] if chop else data)
 
     def offer(self, data: bytes, chop: int = 0) -> None:
-        """The same to a server that may have had enough before the end."""
+        """The same to a server that may have had enough before the end; we may have ended our side then, too."""
         try:
             self.send(data, chop)
-        except ConnectionError:
+        except OSError:
             pass
 
     def next(self) -> Came | None:
