@@ -92,6 +92,8 @@ def _page(record: Mapping[str, Any], told: Story, files: Mapping[str, str]) -> I
     if record.get("cost"):
         yield "\nCost"
         yield from (f"  {plain(name):<14} {shown.dollars(usd)}" for name, usd in record["cost"].items())
+        if unpriced := (record.get("usage") or {}).get("unpriced"):
+            yield f"  Without a price in config/prices.toml: {plain(', '.join(unpriced))}."
 
 
 def _facts(record: Mapping[str, Any], told: Story) -> Iterator[tuple[str, Any]]:

@@ -105,7 +105,9 @@ def _place_call(server: ServerProcess, sandbox: Sandbox, api: Api, calls_dir: Pa
     wrong = _converse(phone, tail)
     phone.save(wav)
     print(f"\n  sound       {wav} ({_measured(wav)})")
-    print(f"  call log    {log_path} (make replay LOG={log_path})", flush=True)
+    print(f"  call log    {log_path} (make replay LOG={log_path})")
+    where = f"DATABASE_URL=sqlite:///{wav.parent / 'voice.db'} CALL_LOG_DIR={calls_dir}"
+    print(f"  explain     {where} .venv/bin/python -m voice explain {phone.call_sid}", flush=True)
     scripted = not os.environ.get("XAI_API_KEY")
     wrong += faults(tail.lines, phone.warnings, len(texted), len(phone.dialed), scripted)
     try:

@@ -10,7 +10,7 @@ from voice.records.migrate import migrate, revisions
 
 _WHAT = "database"
 _TIMEOUT_S = 8.0
-_MIGRATE = "python -m voice migrate, or --fix; the server does it, too, when it starts"
+_MIGRATE = ".venv/bin/python -m voice migrate, or --fix; the server does it, too, when it starts"
 
 
 def database(patient: Patient) -> list[Finding]:

@@ -65,7 +65,7 @@ def _any(patient: Patient, account: Account) -> list[Finding]:
     if not here:
         there = ", ".join(number.number for number in found) or "no number at all"
         why = f"none of the account leads here; it has {there}"
-        return [failed("numbers", why, "python -m voice number use +1…")]
+        return [failed("numbers", why, ".venv/bin/python -m voice number use +1…")]
     return [finding for number in here for finding in _found(patient, account, number)]
 
 
@@ -87,7 +87,7 @@ def _found(patient: Patient, account: Account, number: Number) -> list[Finding]:
     targets = targets_of(number, public_url, None)
     changes = changes_of(number, targets)
     elsewhere = [change for change in changes if change.what in ("voice URL", "application")]
-    todo = f"python -m voice number use {number.number}"
+    todo = f".venv/bin/python -m voice number use {number.number}"
     if changes:
         why = "; ".join(f"its {change.what} is {change.now}, not {change.then}" for change in changes)
         fix = Fix(f"point {number.number} at this server", partial(point, account, number, targets), asks=True)
