@@ -208,7 +208,10 @@ class _Environment:
         return self._environ.get(name, "").strip()
 
     def secret(self, name: str) -> str:
-        value = self._required(name, _SECRET, "printable ASCII without spaces and quotes")
+        vendor = name.partition("_")[0].lower()
+        value = self._required(
+            name, _SECRET, f"what {vendor}'s console shows: printable ASCII without spaces and quotes"
+        )
         if _PLACEHOLDER.fullmatch(value):
             self._refuse(name, "is a placeholder", "the key itself")
         return value
