@@ -1,7 +1,9 @@
 """When a worker has no time for another call."""
 
 import logging
+import time
 
+import gevent
 import pytest
 
 from voice.pressure import BEAT_S, Pressure
@@ -40,10 +42,10 @@ def test_a_worker_that_others_keep_waiting_takes_calls() -> None:
 
 def test_a_worker_without_a_rest_is_full_before_it_is_late_and_stays_so_until_it_has_rested() -> None:
     life = Life()
-    assert life.beats(10, lag_s=0.01, busy=0.95)
-    assert life.beats(10, busy=0.88)
+    assert life.beats(10, lag_s=0.01, busy=0.9)
+    assert life.beats(10, busy=0.8)
+    assert not life.beats(10, busy=0.7)
     assert not life.beats(10, busy=0.8)
-    assert not life.beats(10, busy=0.88)
 
 
 def test_it_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -54,3 +56,23 @@ def test_it_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     full, free = [record.getMessage().partition(":")[0] for record in caplog.records]
     assert full == "this worker has no time for new calls, they are refused"
     assert free == "this worker takes new calls again"
+
+
+def test_a_long_line_of_greenlets_is_seen_though_timers_come_in_time() -> None:
+    def busy() -> None:
+        while True:
+            until = time.perf_counter() + 0.003
+            while time.perf_counter() < until:
+                pass
+            gevent.sleep(0)
+
+    pressure = Pressure()
+    # A turn of all takes 120 ms, and what a timer says of it was 80.
+    line = [gevent.spawn(busy) for _ in range(40)]
+    watching = pressure.start()
+    try:
+        with gevent.Timeout(5, AssertionError("it looks free")):
+            while pressure.longest_lag_s < 0.15:
+                gevent.sleep(0.1)
+    finally:
+        gevent.killall([*line, watching])

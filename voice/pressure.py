@@ -20,8 +20,8 @@ LATE_S = 0.05
 _LATE_BEATS = 3
 _IDLE = 0.25
 """Who does so little is kept waiting by others, and refusing calls would not help it."""
-_BUSY = 0.92
-_CALM = 0.85
+_BUSY = 0.85
+_CALM = 0.75
 """Shares of one processor, which is all that a worker can use; between the two it stays as it is."""
 
 _log = logging.getLogger("voice.pressure")
@@ -47,6 +47,8 @@ class Pressure:
         while True:
             before = time.monotonic()
             time.sleep(BEAT_S)
+            # Timers and sockets go first. What a call does waits in line behind all that is ready, and so does this.
+            time.sleep(0)
             now = time.monotonic()
             self.felt(now, now - before - BEAT_S, time.process_time())
 

@@ -146,9 +146,10 @@ def load(plan: Plan, served: Served, sandbox: Sandbox) -> Figures:
     _finish(calling, sandbox)
     taken = [caller for caller in callers if not (plan.refusals and caller.refused)]
     memory = Memory(before_mb, full_mb, bench_machine.tree_pss_mb(served.pid))
-    greeted = [visitor.answered for visitor in visitors] or [caller.answered for caller in taken]
+    refused = len(callers) - len(taken) + sum(visitor.refused for visitor in visitors)
+    greeted = [visitor.answered for visitor in visitors if not visitor.refused] or [caller.answered for caller in taken]
     seen = observe(taken, sandbox)
-    return figures(seen, Load(first, last, memory, stall_ms, greeted, len(callers) - len(taken)), plan)
+    return figures(seen, Load(first, last, memory, stall_ms, greeted, refused), plan)
 
 
 def _callers(plan: Plan, served: Served, sandbox: Sandbox) -> list[Caller]:

@@ -62,6 +62,8 @@ class Visitor:
     """Hears the greeting and hangs up."""
 
     phone: Phone
+    refused: bool = False
+    """As a Caller's."""
 
     def run(self) -> None:
         self.phone.dial()
@@ -70,6 +72,7 @@ class Visitor:
             self.phone.hang_up()
             self.phone.wait_until_over(_GOODBYE_S)
         except PhoneTimeout:
+            self.refused = _had_no_room(self.phone)
             self.phone.hang_up()
 
     @property
@@ -100,9 +103,7 @@ class Caller:
             self._call()
         except PhoneTimeout as timeout:
             self.failure = str(timeout)
-            notices = *self.phone.warnings, *self.phone.errors
-            had_no_room = self.phone.stream_asked_at is None or any(" 1013 " in notice.text for notice in notices)
-            self.refused = self.phone.journal.closed and had_no_room
+            self.refused = _had_no_room(self.phone)
         finally:
             self.crowd.leave()
         self._hang_up()
@@ -160,6 +161,13 @@ def _wait(phone: Phone, happened: Callable[[], bool], timeout: float, what: str)
         if phone.journal.closed or time.monotonic() > deadline:
             raise PhoneTimeout(phone.journal.story(what, timeout))
         gevent.sleep(_LOOK_S)
+
+
+def _had_no_room(phone: Phone) -> bool:
+    """The server did: of a call that came to nothing."""
+    notices = *phone.warnings, *phone.errors
+    refused = phone.stream_asked_at is None or any(" 1013 " in notice.text for notice in notices)
+    return phone.journal.closed and refused
 
 
 def answered(phone: Phone) -> Answered:

@@ -58,7 +58,7 @@ class Load:
     answered: Sequence[Answered] = ()
     """How calls began: of those that came while all were live, if any did, else of all."""
     refused: int = 0
-    """Calls, none of those that were observed."""
+    """Calls and visitors, none of those that were observed."""
 
 
 @dataclass(frozen=True)
