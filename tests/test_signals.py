@@ -164,7 +164,7 @@ def test_a_collector_that_is_gone_harms_no_call(server: Running, collector: Coll
     with server.phone() as phone:
         phone.wait_until_heard(GREETING, 10)
     wait_until(lambda: "does not take our spans" in server.log, 20, "a word in the log")
-    assert _figure(server, "voice_hub_lag_seconds") < 0.5
+    assert _figure(server, "voice_hub_lag_seconds") < 2
     assert "Traceback" not in server.log and "opentelemetry" not in server.log
 
 

@@ -139,6 +139,8 @@ def test_a_call_of_a_browser_is_hung_up_at_a_worker_that_does_not_hold_it(site: 
         stream = Stream(websocket.create_connection(url, timeout=10, cookie=owner.cookie(), origin=other.url))
         stream.start(told["call_sid"], told["parameters"])
         assert stream.next()["event"] == "media", "the greeting"
+        page = f"/console/calls/{told['call_sid']}"
+        wait_until(lambda: visitor.get(page).status_code == 200, 5, "its record is there")
         asked = len(site.running.sandbox.twilio.requests)
         assert visitor.act(f"/console/calls/{told['call_sid']}/hangup").status_code == 200
         began = time.monotonic()
