@@ -3,7 +3,6 @@
 The only reader of the environment besides gunicorn.conf.py and the command line.
 """
 
-import gc
 import importlib
 import logging
 import os
@@ -24,7 +23,7 @@ from config.faults import ConfigError
 from config.prices import Prices
 from config.settings import Settings
 from config.start import environment, load
-from voice import limits, logs
+from voice import garbage, limits, logs
 from voice.after_call import AfterCall
 from voice.breaker import Breaker
 from voice.heartbeat import Heartbeat
@@ -104,11 +103,10 @@ class Background:
         gevent.spawn(self._settle).name = "settle"
 
     def _settle(self) -> None:
-        """Once all is imported and the database is up: what is there now stays, so no collection need look at it."""
+        """Once all is imported and the database is up."""
         gevent.get_hub().threadpool.apply(self._load)
         self._records.flush(_SETTLE_S)
-        gc.collect()
-        gc.freeze()
+        garbage.begin()
 
     def _load(self) -> None:
         """What is needed later, and what callers who are waiting for a server to begin should not wait for."""
@@ -179,7 +177,7 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
 def _chores(
     settings: Settings, services: Services, after_call: AfterCall, spending: Spending
 ) -> list[Callable[[], None]]:
-    chores = [after_call.sweep, services.recordings.sweep]
+    chores = [garbage.sweep, after_call.sweep, services.recordings.sweep]
     if settings.cost_per_call or settings.cost_per_day:
         chores.append(spending.look)
     if settings.retention_days:

@@ -1,7 +1,9 @@
 """Faults of our own in the greenlets of one call: it ends as it should, once, and no other call notices."""
 
+import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import gevent
 import orjson
 import pytest
 from gevent.event import Event
+from websocket import WebSocket
 
 import server
 import voice.call
@@ -17,7 +20,10 @@ from config.start import load
 from tests.running import AGENTS, wait_until
 from tests.wires.loopback import Peer, tcp_pair
 from voice import registry
+from voice.bookkeeping import Bookkeeping
 from voice.call import Call
+from voice.core import events as ev
+from voice.core.conversation import Conversation
 from voice.monitor import GOODBYE_S, Monitor
 from voice.readers import Ear
 from voice.sandbox.stand_ins import Sandbox
@@ -27,6 +33,7 @@ from voice.wires.stream_socket import StreamSocket
 from voice.wires.synthesizer import Synthesizer
 from voice.wires.telephone import Telephone
 from voice.wires.transcriber import Transcriber
+from voice.wires.vendor_socket import VendorSocket
 
 SILENCE = "/" * 212 + "/w=="
 
@@ -98,6 +105,10 @@ class World:
         call = OneCall(self.services, int(time.time() * 1e6) + len(self._calls))
         self._calls.append(call)
         return call
+
+    def forget(self, call: OneCall) -> None:
+        """One that will be over by itself."""
+        self._calls.remove(call)
 
     def kept(self, call: OneCall) -> tuple[str | None, str | None]:
         record = self.services.records.call(call.call_sid)
@@ -273,6 +284,30 @@ def test_one_step_of_the_end_that_raises_keeps_no_other_from_being_taken(
         assert call.peer.close_code() == 1000
     gevent.joinall(children, timeout=2)
     assert all(child.dead for child in children)
+
+
+# What is left of it
+
+
+def test_nothing_of_a_call_that_is_over_waits_for_the_collector_of_garbage(world: World) -> None:
+    """All calls of a worker stand still while that looks for it."""
+    call = world.call()
+    assert call.is_greeted()
+    wait_until(lambda: world.open_vendors() == (1, 1), 5, "the vendors are connected")
+    call.call._start_reply(ev.StartReply(1, "Hello?"), call.call._conversation)  # type: ignore[arg-type]
+    gc.collect()
+    kinds = Call, registry.Connection, Conversation, Bookkeeping, Transcriber, Synthesizer, VendorSocket, WebSocket
+    left = [weakref.ref(thing) for thing in gc.get_objects() if isinstance(thing, kinds)]
+    assert len(left) == len(kinds) + 2, "it has two vendors"
+    gc.disable()
+    try:
+        call.connection.request_end("asked")
+        world.forget(call)
+        del call
+        wait_until(lambda: registry.connections() == [], 10, "it is over")
+        wait_until(lambda: [each() for each in left if each()] == [], 2, "nothing is left of it")
+    finally:
+        gc.enable()
 
 
 # When its greenlet reacts to nothing

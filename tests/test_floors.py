@@ -56,6 +56,7 @@ ROOMS = (
     Room("voice.services", 4),
     Room("voice.spending", 4),
     Room("voice.drain", 3),
+    Room("voice.garbage", 3),
     Room("voice.memory", 3),
     Room("voice.monitor", 3),
     Room("voice.watchdog", 3),

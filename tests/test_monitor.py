@@ -250,7 +250,7 @@ def test_a_greenlet_that_outlives_its_call_is_killed_at_the_second_sweep(caplog:
     child.join(1)
     assert child.dead and not own.dead and "CA1 speech-reader: has outlived its call" in caplog.text
     monitor.sweep(1120.0)
-    assert registry.left_over == []
+    assert list(registry.left_over) == []
     own.kill()
 
 

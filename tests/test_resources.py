@@ -871,12 +871,12 @@ def test_the_monitor_survives_what_makes_it_fail(
     ended: list[str] = []
     connection = registry.connect()
     connection.request_end, connection.last_activity = ended.append, time.monotonic() - 100
-    registry.left_over.append(None)  # type: ignore[arg-type]
+    registry.active_sessions["nobody"] = None  # type: ignore[assignment]
     monitor = Monitor(idle_timeout_s=10, interval_s=0.05).start()
     try:
         wait_until(lambda: any("monitor: failed" in m for m in caplog.messages), 2, "the failure is told")
         assert not ended
-        registry.left_over.clear()
+        del registry.active_sessions["nobody"]
         began = time.monotonic()
         wait_until(lambda: bool(ended), 2, "the monitor works again")
         record_property("works_again_s", round(time.monotonic() - began, 2))
@@ -884,7 +884,7 @@ def test_the_monitor_survives_what_makes_it_fail(
         assert supervision.failing() == []
     finally:
         monitor.kill()
-        registry.left_over.clear()
+        registry.active_sessions.clear()
         registry.disconnect(connection, over=False)
 
 

@@ -18,7 +18,7 @@ from gevent.queue import Empty, Queue
 
 from config.agents import Agent
 from voice import agent as agents
-from voice import farewell, registry
+from voice import farewell, registry, supervision
 from voice.bookkeeping import Bookkeeping, Models
 from voice.call_log import CallLog
 from voice.core import events as ev
@@ -60,7 +60,10 @@ class Call:
         self._name = Name(connection.client_id)
         self._born = time.monotonic()
         # Events of a synthesizer stand beside it: when another has taken its place by then, they are no news.
-        self._inbox: Queue[tuple[AnySynthesizer | None, ev.Event]] = Queue()
+        inbox: Queue[tuple[AnySynthesizer | None, ev.Event]] = Queue()
+        self._inbox = inbox
+        # Whoever has this has the inbox and not the call: what holds each other is freed by the collector only.
+        self._report: Callable[[ev.Event], None] = lambda event: inbox.put((None, event))
         # By job. Replies come and go, so they have a place of their own.
         self._greenlets: dict[str, gevent.Greenlet] = {}
         self._replies = Replies(services.language_model, self._report)
@@ -107,9 +110,6 @@ class Call:
     def _connect(self) -> None:
         self._spawn("transcript-reader", read_transcriber, self._transcriber, self._agent_known, self._report)
         self._listen_to(self._synthesizer)
-
-    def _report(self, event: ev.Event) -> None:
-        self._inbox.put((None, event))
 
     def _report_caller(self, event: ev.Event) -> None:
         superseded = isinstance(event, ev.CallerHungUp) and self._connection.is_superseded
@@ -171,10 +171,11 @@ class Call:
         if session.agent.recording:
             self._recorder = services.recordings.of(session.call_sid, session.agent.recording.keep_days)
         books = self._books = Bookkeeping(session, services.records, log, earlier, models)
-        self._connection.cost = lambda: books.cost_by_now(time.monotonic() - self._born, services.prices)
+        born, line = self._born, self._line
+        self._connection.cost = lambda: books.cost_by_now(time.monotonic() - born, services.prices)
 
         def send_sms(to: str, text: str) -> None:
-            self._line.send_sms(session.called_number, to, text)
+            line.send_sms(session.called_number, to, text)
             books.meter.add_sms()
 
         self._toolbox = Toolbox(
@@ -216,7 +217,7 @@ class Call:
         self._spawn("speech-reader", read_synthesizer, synthesizer, report)
 
     def _spawn(self, job: str, run: Callable[..., None], *args: Any) -> None:
-        greenlet = self._greenlets[job] = gevent.spawn(run, self._name, *args)
+        greenlet = self._greenlets[job] = gevent.spawn(supervision.until_killed, run, self._name, *args)
         greenlet.name = f"{self._name} {job}"
 
     def _children(self) -> list[gevent.Greenlet]:

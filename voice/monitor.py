@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from weakref import WeakSet
 
 import gevent
 
@@ -43,7 +44,7 @@ class Monitor:
         # Those that were closing, by when that was seen first.
         self._closing: dict[str, float] = {}
         # Greenlets that had outlived their call: the next sweep ends them.
-        self._left_over: set[gevent.Greenlet] = set()
+        self._left_over: "WeakSet[gevent.Greenlet]" = WeakSet()
 
     def start(self) -> gevent.Greenlet:
         return supervision.supervise("monitor", self._run)
@@ -106,11 +107,11 @@ class Monitor:
     def _reap(self) -> None:
         """End the greenlets of calls that are over, if they were there at the last sweep too."""
         living = {greenlet for greenlet in registry.left_over if not greenlet.dead}
-        registry.left_over[:] = living
-        zombies, self._left_over = living & self._left_over, living
-        for greenlet in zombies:
+        registry.left_over.intersection_update(living)
+        for greenlet in living.intersection(self._left_over):
             _log.error("%s: has outlived its call, killed", greenlet.name)
             greenlet.kill(block=False)
+        self._left_over = WeakSet(living)
 
     def _end(self, connection: registry.Connection, now: float, asked: bool) -> None:
         name = connection.call_sid or connection.client_id

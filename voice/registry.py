@@ -13,6 +13,7 @@ from enum import Enum
 from itertools import count
 from threading import Event
 from typing import Any
+from weakref import WeakSet
 
 import gevent
 
@@ -62,6 +63,17 @@ class Connection:
     # The greenlets of the call, for whoever looks for the one that is stuck.
     greenlets: Callable[[], list[Any]] = lambda: []
 
+    def let_go(self) -> None:
+        """Of the call, which has this connection: what holds each other in a circle is freed by the collector of
+        garbage only, for which every call has to wait."""
+        self.caller = self.transcriber = self.synthesizer = None
+        self.request_end = lambda reason: None
+        self.request_transfer = lambda to: None
+        self.request_drain = lambda within_s: None
+        self.cost = lambda: 0.0
+        self.kill = lambda: None
+        self.greenlets = lambda: []
+
 
 @dataclass
 class CallSession:
@@ -86,7 +98,7 @@ active_sessions: dict[str, CallSession] = {}
 stream_to_call_sid: dict[str, str] = {}
 _beginning: set[str] = set()
 # Greenlets of calls that were disconnected and had not ended by then.
-left_over: list[gevent.Greenlet] = []
+left_over: "WeakSet[gevent.Greenlet]" = WeakSet()
 _connections_lock = threading.Lock()
 _sessions_lock = threading.Lock()
 _streams_lock = threading.Lock()
@@ -166,7 +178,8 @@ def disconnect(connection: Connection, over: bool) -> None:
         known = client_connections.pop(connection.client_id, None)
     if known is not None:
         # The first is the call's own, which disconnects it.
-        left_over.extend(greenlet for greenlet in connection.greenlets()[1:] if not greenlet.dead)
+        left_over.update(greenlet for greenlet in connection.greenlets()[1:] if not greenlet.dead)
+        connection.let_go()
 
 
 def connections() -> list[Connection]:

@@ -35,6 +35,8 @@ class Reply:
         self._sentences = Sentences()
         self.pieces = 0
         """Of text that have come: the service sends each token as one."""
+        self.is_cancelled = False
+        """What it still has to say is no news."""
 
     def run(self) -> None:
         """Stream the answer into `report`; failure is an event too. Whether to ask again, the conversation says."""
@@ -43,23 +45,26 @@ class Reply:
             for part in self._model.stream(self._request):
                 if isinstance(part, Usage):
                     completion = part.completion_tokens + part.reasoning_tokens
-                    self._report(ev.TokensUsed(self._turn, part.prompt_tokens, part.cached_tokens, completion))
+                    self._tell(ev.TokensUsed(self._turn, part.prompt_tokens, part.cached_tokens, completion))
                     continue
                 if not started:
                     started = True
-                    self._report(ev.ReplyStarted(self._turn))
+                    self._tell(ev.ReplyStarted(self._turn))
                 if isinstance(part, ToolCall):
-                    self._report(ev.ToolCalled(self._turn, part.call_id, part.name, part.arguments))
+                    self._tell(ev.ToolCalled(self._turn, part.call_id, part.name, part.arguments))
                 else:
                     self.pieces += 1
                     self._report_sentences(self._sentences.feed(part.text))
         except VendorError as error:
             refused = isinstance(error, VendorRefused)
             account = isinstance(error, VendorRefused) and error.account
-            self._report(ev.VendorFailed("language model", error.detail, self._turn, refused, account))
+            self.fail(error.detail, refused, account)
         else:
             self.flush()
-            self._report(ev.ReplyFinished(self._turn))
+            self._tell(ev.ReplyFinished(self._turn))
+
+    def fail(self, detail: str, refused: bool = False, account: bool = False) -> None:
+        self._tell(ev.VendorFailed("language model", detail, self._turn, refused, account))
 
     def flush(self) -> None:
         """What stands of a sentence without an end counts as one. From any greenlet."""
@@ -68,7 +73,11 @@ class Reply:
     def _report_sentences(self, sentences: list[str]) -> None:
         for sentence in sentences:
             if spoken := speakable(sentence, self._pronunciations):
-                self._report(ev.SentenceReady(self._turn, spoken))
+                self._tell(ev.SentenceReady(self._turn, spoken))
+
+    def _tell(self, event: ev.Event) -> None:
+        if not self.is_cancelled:
+            self._report(event)
 
 
 class Replies:
@@ -85,25 +94,19 @@ class Replies:
         """`name` stands in the log. An answer to the same turn that is under way gives way to it. The service is asked
         after `pause_s`."""
         self.cancel(turn)
-
-        def report(event: ev.Event) -> None:
-            # What a cancelled answer still has to say is no news.
-            if self._running.get(turn, (None,))[0] is reply:
-                self._report(event)
-
-        reply = Reply(turn, request, self._model, pronunciations, report)
-        greenlet = gevent.spawn_later(pause_s, self._run, name, turn, reply, report)
+        reply = Reply(turn, request, self._model, pronunciations, self._report)
+        greenlet = gevent.spawn_later(pause_s, self._run, name, turn, reply)
         greenlet.name = f"{name} reply-{turn}"
         self._running[turn] = reply, greenlet
 
-    def _run(self, name: str, turn: int, reply: Reply, report: Callable[[ev.Event], None]) -> None:
+    def _run(self, name: str, turn: int, reply: Reply) -> None:
         try:
             reply.run()
         except Exception:
             _log.exception("%s: reply-%d failed", name, turn)
-            report(ev.VendorFailed("language model", "an error of ours", turn))
+            reply.fail("an error of ours")
         finally:
-            if self._running.get(turn, (None,))[0] is reply:
+            if not reply.is_cancelled:
                 del self._running[turn]
 
     def cancel(self, turn: int) -> int:
@@ -111,6 +114,7 @@ class Replies:
         if turn not in self._running:
             return 0
         reply, greenlet = self._running.pop(turn)
+        reply.is_cancelled = True
         greenlet.kill(block=False)
         return reply.pieces
 

@@ -27,6 +27,15 @@ def supervise(name: str, run: Callable[[], None]) -> gevent.Greenlet:
     return greenlet
 
 
+def until_killed(run: Callable[..., None], *args: object) -> None:
+    """Run it; to be killed is an end like any other. A greenlet keeps what it has died of, and that keeps the frames,
+    with all that they had in hand."""
+    try:
+        run(*args)
+    except gevent.GreenletExit:
+        pass
+
+
 def failing() -> list[str]:
     """Those that do their work no more, or may not."""
     now = time.monotonic()

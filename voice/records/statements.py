@@ -23,6 +23,7 @@ _LEASES_KEPT_S = 3600.0
 
 def call_started(connection: Connection, call: CallStarted, parameters: str, fence: int) -> bool:
     """A call that is there already goes on: its end is taken back, its start stays."""
+    owner, stream_name = clean(call.owner) or None, clean(call.stream_name) or None
     started = _insert(connection)(calls).values(
         call_sid=call.call_sid,
         direction=clean(call.direction),
@@ -33,16 +34,16 @@ def call_started(connection: Connection, call: CallStarted, parameters: str, fen
         started_at=float(call.started_at),
         resumes=0,
         fence=fence,
-        owner=clean(call.owner) or None,
-        stream_name=clean(call.stream_name) or None,
+        owner=owner,
+        stream_name=stream_name,
     )
     goes_on = started.on_conflict_do_update(
         index_elements=["call_sid"],
         set_={
             **dict.fromkeys(("ended_at", "finished_at", "result", "reason")),
             # Whoever places a call does not hold it yet, and may tell of it after the one who does.
-            "owner": func.coalesce(started.excluded.owner, calls.c.owner),
-            "stream_name": func.coalesce(started.excluded.stream_name, calls.c.stream_name),
+            "owner": func.coalesce(owner, calls.c.owner),
+            "stream_name": func.coalesce(stream_name, calls.c.stream_name),
         },
         where=calls.c.fence <= fence,
     )
@@ -154,11 +155,15 @@ def finish(
 def lease(connection: Connection, name: str, owner: str, now: float, until: float) -> bool:
     """False while another owner has it."""
     connection.execute(delete(leases).where(leases.c.until < now - _LEASES_KEPT_S))
-    taken = _insert(connection)(leases).values(name=name, owner=clean(owner), until=until)
-    again = taken.on_conflict_do_update(
-        index_elements=["name"],
-        set_={"owner": taken.excluded.owner, "until": taken.excluded.until},
-        where=(leases.c.until <= now) | (leases.c.owner == taken.excluded.owner),
+    values = {"owner": clean(owner), "until": until}
+    again = (
+        _insert(connection)(leases)
+        .values(name=name, **values)
+        .on_conflict_do_update(
+            index_elements=["name"],
+            set_=values,
+            where=(leases.c.until <= now) | (leases.c.owner == values["owner"]),
+        )
     )
     return connection.execute(again, execution_options={"preserve_rowcount": True}).rowcount > 0
 

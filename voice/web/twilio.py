@@ -308,6 +308,8 @@ class TwilioDoors:
         stream = StreamSocket(ws.sock)
         # Ours from here on: flask-sock must not write a close frame of its own behind our last one.
         ws.connected = False
+        # It keeps `ws` in a circle, for the collector of garbage: not with all of the request.
+        ws.environ, ws.ws = {}, None
         if registry.live_calls() >= self._max_calls:
             stream.close(1013, "too many calls")
             return

@@ -22,6 +22,8 @@ SOCKET_TIMEOUT_S = 4.0
 _REFUSALS = (400, 401, 402, 403, 404, 422)
 _ACCOUNT = (401, 402)
 _SHOWN = 300
+_READ_BYTES = 65536
+"""ElevenLabs' longest message, about."""
 
 # One for the whole process: building it costs 20 ms of blocked hub, and with it sessions are resumed.
 _tls = ssl.create_default_context(cafile=certifi.where())
@@ -56,6 +58,9 @@ class VendorSocket:
             raise VendorRefused(vendor, f"its certificate is not good: {error}") from error
         except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
             raise VendorUnavailable(vendor, f"cannot connect: {error}") from error
+        assert self._ws.sock is not None
+        # In the place of the library's own, which asks the kernel for each part of a frame.
+        self._ws.frame_buffer.recv = _Bytes(self._ws.sock).read
         # Bounds a write to a peer that takes nothing; a reader just waits again, see `receive`.
         self._ws.settimeout(SOCKET_TIMEOUT_S)
         # A ping is out, and nothing has come since.
@@ -83,11 +88,10 @@ class VendorSocket:
         """
         try:
             opcode, data = self._ws.recv_data(control_frame=True)
-        except websocket.WebSocketTimeoutException as error:
+        except TimeoutError as error:
             # Whatever part of a frame has come stays with the library; the next call goes on from there.
-            if error.__context__:
-                # gevent's timer holds the exception, whose frames hold the timer: twenty objects for the collector.
-                error.__context__.__traceback__ = None
+            # gevent's timer holds the exception, whose frames hold the timer: twenty objects for the collector.
+            error.__traceback__ = None
             self._ask_for_life(error)
             return None
         except (websocket.WebSocketException, OSError, ssl.SSLError) as error:
@@ -118,6 +122,28 @@ class VendorSocket:
             except OSError:
                 pass
         self._ws.shutdown()  # type: ignore[no-untyped-call]
+
+
+class _Bytes:
+    """What comes from the kernel, all that is there at once. It holds the socket and not the library's object, which
+    holds it: that would be freed by the collector of garbage only."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = b""
+        self._at = 0
+
+    def read(self, most: int) -> bytes:
+        """At least one. Raises WebSocketConnectionClosedException at the end, TimeoutError, OSError."""
+        if not self._data:
+            self._data = self._sock.recv(_READ_BYTES)
+            if not self._data:
+                raise websocket.WebSocketConnectionClosedException("the other side has ended it")
+        piece = self._data[self._at : self._at + most]
+        self._at += len(piece)
+        if self._at == len(self._data):
+            self._data, self._at = b"", 0
+        return piece
 
 
 def _framed(text: bytes) -> bytes:
