@@ -4,6 +4,7 @@ import time
 
 import gevent
 
+from tests.wires.loopback import tcp_pair
 from voice.wires import beat
 
 
@@ -25,6 +26,30 @@ def test_those_who_wait_for_the_same_beat_go_on_together_and_after_as_many_as_th
     for beats, at in came:
         assert (beats - 1) * beat.BEAT_S < at - began
     assert came[2][1] - came[1][1] < beat.BEAT_S / 2
+
+
+def test_who_begins_between_two_beats_waits_no_shorter() -> None:
+    """All who wait would go on at the same moment, and everything else behind them."""
+    gevent.spawn(_wait, 7)
+    beat.Pause(1).wait()
+    gevent.sleep(beat.BEAT_S / 2)
+    began = time.monotonic()
+    beat.Pause(2).wait()
+    assert time.monotonic() - began > 1.6 * beat.BEAT_S
+
+
+def test_who_waits_for_a_socket_goes_on_when_it_is_readable_and_after_so_many_beats_at_the_latest() -> None:
+    ours, theirs = tcp_pair()
+    watcher = beat.readable(ours)
+    with gevent.Timeout(1, AssertionError("nothing ends it")):
+        beat.Pause(2).wait_for(watcher)
+        theirs.sendall(b"now")
+        pause, began = beat.Pause(7), time.monotonic()
+        pause.wait_for(watcher)
+    assert time.monotonic() - began < 6 * beat.BEAT_S and not watcher.active
+    beat.Pause(7).wait()
+    ours.close()
+    theirs.close()
 
 
 def test_who_is_killed_while_waiting_keeps_nobody_from_going_on() -> None:

@@ -134,14 +134,43 @@ def test_a_message_that_is_no_object_is_none_and_the_next_one_is_read(raw: bytes
         vendor.shutdown()
 
 
-def test_silence_is_none_and_half_a_frame_is_not_lost_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def _frame(text: bytes) -> bytes:
+    """As vendors send it: whole, not masked."""
+    size = len(text)
+    if size < 126:
+        return struct.pack("!BB", 0x81, size) + text
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size) + text
+    return struct.pack("!BBQ", 0x81, 127, size) + text
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 65535, 65536, 300_000])
+def test_messages_of_any_length_come_whole_and_one_by_one(length: int) -> None:
+    texts = [b'{"n":%d}' % n + b" " * max(0, length - 7) for n in range(3)]
+
+    def serve(served: ServedSocket) -> None:
+        served._connection.sendall(b"".join(map(_frame, texts)) + b"\x89\x00" + _frame(texts[0]))
+        served.receive()
+
+    with websocket_server(serve) as url:
+        vendor = connect(url)
+        assert [vendor.receive() for _ in range(5)] == [{"n": 0}, {"n": 1}, {"n": 2}, None, {"n": 0}]
+        assert vendor._bytes._data == b"", "what was handed out is not kept"
+        vendor.shutdown()
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("text", [b'{"whole":true}', b'{"whole":true}' + b" " * 200], ids=["short", "long"])
+def test_silence_is_none_and_half_a_frame_is_not_lost_by_it(
+    at: int, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vendor_socket, "SOCKET_TIMEOUT_S", 0.05)
-    frame = b"\x81\x0e" + b'{"whole":true}'
+    frame = _frame(text)
     more = gevent.event.Event()
 
     def serve(served: ServedSocket) -> None:
         connection = served._connection
-        for piece in (frame[:5], frame[5:]):
+        for piece in (frame[:at], frame[at:]):
             connection.sendall(piece)
             more.wait()
             more.clear()

@@ -89,6 +89,7 @@ class StreamSocket:
         self._usual_bytes = 0
         self._wakes_at = 1
         self._pause: beat.Pause | None = None
+        self._readable = beat.readable(sock)
         self._born = self._turn_began = time.monotonic()
         self._controls = 0
 
@@ -112,10 +113,13 @@ class StreamSocket:
                 self._pause = beat.Pause(patience.beats)
                 self._pause.wait()
                 self._turn_began = time.monotonic()
-                self._take_what_is_there(0.0)
+                self._take_what_is_there()
             elif patience.messages > 1:
                 self._wake_at(patience.messages * self._usual_bytes - self._usual_bytes // 2)
-                self._take_what_is_there((patience.messages + 1) * beat.BEAT_S)
+                self._pause = beat.Pause(patience.messages + 1)
+                self._pause.wait_for(self._readable)
+                self._turn_began = time.monotonic()
+                self._take_what_is_there()
         self._await(timeout)
         messages, self._messages = self._messages, []
         return messages
@@ -178,11 +182,11 @@ class StreamSocket:
                 raise TimeoutError
             self._read_some(remaining)
 
-    def _take_what_is_there(self, within: float) -> None:
+    def _take_what_is_there(self) -> None:
         """Perhaps nothing, a ping, or half a message."""
         try:
-            self._read_some(within)
-        except (BlockingIOError, TimeoutError):
+            self._read_some(0.0)
+        except BlockingIOError:
             pass
 
     def _wake_at(self, size: int) -> None:
