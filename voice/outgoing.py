@@ -7,10 +7,9 @@ cloud's metadata, a database, a router. http.client asks nobody's proxy, follows
 import http.client
 import ipaddress
 import socket
-import ssl
 from urllib.parse import urlsplit
 
-import certifi
+from voice import tls
 
 _OUR_MACHINE = ("localhost", "127.0.0.1", "::1")
 """Written so in a file, our own machine is meant."""
@@ -20,8 +19,6 @@ _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.2
 _TUNNELS = tuple(map(ipaddress.ip_network, ("::/96", "2002::/16", "2001::/32", "64:ff9b:1::/48")))
 # In a network without IPv4 the whole Internet looks so.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-_tls = ssl.create_default_context(cafile=certifi.where())
 
 
 class AddressRefused(OSError):
@@ -40,7 +37,7 @@ def connected(url: str, timeout_s: float, private: bool) -> http.client.HTTPConn
     connection = make(host, parts.port, timeout=timeout_s)
     sock = _connect(host, connection.port, timeout_s, private)
     try:
-        connection.sock = _tls.wrap_socket(sock, server_hostname=host) if secure else sock
+        connection.sock = tls.CONTEXT.wrap_socket(sock, server_hostname=host) if secure else sock
     except BaseException:
         sock.close()
         raise

@@ -1,10 +1,8 @@
 """The SQL of what workers tell each other of their live calls. Each runs in the database's thread, in a transaction."""
 
-from typing import Any
-
 from sqlalchemy import Connection, delete, exists, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from voice.records.dialect import insert
 from voice.records.schema import leases, presence
 
 WATCHER = "watcher "
@@ -15,8 +13,7 @@ _FORGOTTEN_S = 120.0
 
 
 def present(connection: Connection, owner: str, state: str, at: float) -> bool:
-    insert: Any = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    row = insert(presence).values(owner=owner, at=at, state=state)
+    row = insert(connection, presence).values(owner=owner, at=at, state=state)
     connection.execute(row.on_conflict_do_update(index_elements=["owner"], set_={"at": at, "state": state}))
     connection.execute(delete(presence).where(presence.c.at < at - _FORGOTTEN_S))
     return True

@@ -6,10 +6,10 @@ from functools import partial
 import gevent
 from gevent.event import AsyncResult
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from voice.errors import RecordsUnavailable
 from voice.records.database import Database
+from voice.records.dialect import insert
 from voice.records.schema import spent
 
 KEPT_S = 30 * 86400.0
@@ -71,9 +71,8 @@ def spend_each(connection: Connection, wishes: Sequence[Names], now: float) -> l
     new = sorted({name for names, is_first in zip(wishes, first, strict=True) if is_first for name in names})
     if not new:
         return first
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     rows = [{"name": name, "at": now} for name in new]
-    inserted = insert(spent).values(rows).on_conflict_do_nothing().returning(spent.c.name)
+    inserted = insert(connection, spent).values(rows).on_conflict_do_nothing().returning(spent.c.name)
     ours = set(connection.execute(inserted).scalars())
     # What another worker has committed since the look is its own.
     return [is_first and ours.issuperset(names) for names, is_first in zip(wishes, first, strict=True)]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from voice.records import queries
+from voice.records.dialect import insert
 from voice.records.entries import CallEnded, CallStarted, Claim, Outbound, Turn
 from voice.records.masking import clean, masked, storable
 from voice.records.schema import calls, events, leases, outbound, outbox, turns
@@ -24,7 +24,7 @@ _LEASES_KEPT_S = 3600.0
 def call_started(connection: Connection, call: CallStarted, parameters: str, fence: int) -> bool:
     """A call that is there already goes on: its end is taken back, its start stays."""
     owner, stream_name = clean(call.owner) or None, clean(call.stream_name) or None
-    started = _insert(connection)(calls).values(
+    started = insert(connection, calls).values(
         call_sid=call.call_sid,
         direction=clean(call.direction),
         agent=clean(call.agent),
@@ -61,7 +61,7 @@ def turn_finished(connection: Connection, call_sid: str, turn: Turn, times: str,
         "times": _loaded(times),
         "at": float(turn.at),
     }
-    finished = _insert(connection)(turns).values(call_sid=call_sid, number=turn.number, **values)
+    finished = insert(connection, turns).values(call_sid=call_sid, number=turn.number, **values)
     connection.execute(finished.on_conflict_do_update(index_elements=["call_sid", "number"], set_=values))
     return True
 
@@ -105,7 +105,7 @@ def noted(connection: Connection, call_sid: str, event_id: str, kind: str, detai
     if not _is_there(connection, call_sid):
         return False
     event = {"id": event_id, "call_sid": call_sid, "at": at, "kind": clean(kind), "detail": _loaded(detail)}
-    connection.execute(_insert(connection)(events).values(event).on_conflict_do_nothing())
+    connection.execute(insert(connection, events).values(event).on_conflict_do_nothing())
     return True
 
 
@@ -121,7 +121,7 @@ def posted(connection: Connection, call_sid: str, agent: str, delivery_id: str, 
         "attempts": 0,
         "next_at": at,
     }
-    connection.execute(_insert(connection)(outbox).values(delivery).on_conflict_do_nothing())
+    connection.execute(insert(connection, outbox).values(delivery).on_conflict_do_nothing())
     return True
 
 
@@ -157,7 +157,7 @@ def lease(connection: Connection, name: str, owner: str, now: float, until: floa
     connection.execute(delete(leases).where(leases.c.until < now - _LEASES_KEPT_S))
     values = {"owner": clean(owner), "until": until}
     again = (
-        _insert(connection)(leases)
+        insert(connection, leases)
         .values(name=name, **values)
         .on_conflict_do_update(
             index_elements=["name"],
@@ -170,7 +170,7 @@ def lease(connection: Connection, name: str, owner: str, now: float, until: floa
 
 def came_back(connection: Connection, name: str, until: float) -> bool:
     """From now on no worker's lease, whoever had it."""
-    taken = _insert(connection)(leases).values(name=name, owner=queries.RETURNED, until=until)
+    taken = insert(connection, leases).values(name=name, owner=queries.RETURNED, until=until)
     connection.execute(
         taken.on_conflict_do_update(index_elements=["name"], set_={"owner": queries.RETURNED, "until": until})
     )
@@ -205,7 +205,7 @@ def outbound_placed(connection: Connection, placed: Outbound, parameters: str, a
         "parameters": _loaded(parameters),
         "created_at": at,
     }
-    new = _insert(connection)(outbound).values(values)
+    new = insert(connection, outbound).values(values)
     connection.execute(new.on_conflict_do_update(index_elements=["id"], set_={"call_sid": placed.call_sid}))
 
 
@@ -246,11 +246,6 @@ def _transferred(call_sid: str) -> Any:
 
 def _is_there(connection: Connection, call_sid: str) -> bool:
     return connection.execute(select(calls.c.call_sid).where(calls.c.call_sid == call_sid)).first() is not None
-
-
-def _insert(connection: Connection) -> Any:
-    """The same method on both, in two classes."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
 
 
 def _loaded(text: str) -> Any:

@@ -9,11 +9,11 @@ import ssl
 import struct
 from typing import Any
 
-import certifi
 import orjson
 import websocket
 from websockets.frames import apply_mask  # type: ignore[attr-defined]
 
+from voice import tls
 from voice.core.events import Vendor
 from voice.errors import VendorRefused, VendorUnavailable
 
@@ -28,9 +28,6 @@ _MASKED = 0x80
 _SIZE_BYTES = {126: 2, 127: 8}
 _READ_BYTES = 65536
 """ElevenLabs' longest message, about."""
-
-# One for the whole process: building it costs 20 ms of blocked hub, and with it sessions are resumed.
-_tls = ssl.create_default_context(cafile=certifi.where())
 
 
 class VendorSocket:
@@ -50,7 +47,7 @@ class VendorSocket:
                 redirect_limit=0,
                 http_proxy_host="none",  # the library asks for exceptions only when a proxy is named
                 http_no_proxy=["*"],
-                sslopt={"context": _tls},
+                sslopt={"context": tls.CONTEXT},
             )
         except websocket.WebSocketBadStatusException as error:
             body = (error.resp_body or b"")[:_SHOWN].decode("utf-8", "replace")
