@@ -122,7 +122,7 @@ def post_worker_init(worker: Any) -> None:
     limit_mb = _number("MAX_MEMORY_MB", 0) or limits.memory_mb(worker.cfg.workers)
     if limit_mb is not None:
         Memory(limit_mb, leave=lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    drain.when_it_goes(lambda: worker.alive, master.goes, _number("DRAIN_TIMEOUT_S", 20))
+    drain.when_it_goes(lambda: worker.alive, master.goes, _number("DRAIN_TIMEOUT_S", 20), leave=lambda: sys.exit(0))
     worker.wsgi.extensions["background"].start()
     # kill -USR2 <worker>: which calls are live, and where each of their greenlets stands.
     gevent.signal_handler(signal.SIGUSR2, lambda: logs.write(registry.describe()))
@@ -130,16 +130,20 @@ def post_worker_init(worker: Any) -> None:
 
 def pre_request(worker: Any, req: Any) -> None:
     """Before each request is answered."""
+    from voice import drain
     from voice.web import bodies
 
+    drain.request_begins()
     if bodies.is_too_long(req.headers):
         req.force_close()
 
 
 def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
-    """When it is."""
+    """When it is, or has failed."""
+    from voice import drain
     from voice.web import bodies
 
+    drain.request_ends()
     if resp is not None and resp.headers_sent and bodies.is_too_long(req.headers):
         bodies.part(environ["gunicorn.socket"])
 

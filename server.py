@@ -60,6 +60,7 @@ from voice.wires.transcriber import Transcriber
 _LAST_WORDS_S = 3.0
 _LAST_SPANS_S = 1.0
 _SETTLE_S = 10.0
+_CALLERS_FIRST_S = 3.0
 _SHORTEST_SECRET = 6
 _BEFORE_NEXT_TRY_S = 2.0
 
@@ -103,7 +104,8 @@ class Background:
         gevent.spawn(self._settle).name = "settle"
 
     def _settle(self) -> None:
-        """Once all is imported and the database is up."""
+        """Once all is imported, the database is up, and the callers who have waited for a server are served."""
+        gevent.sleep(_CALLERS_FIRST_S)
         gevent.get_hub().threadpool.apply(self._load)
         self._records.flush(_SETTLE_S)
         garbage.begin()

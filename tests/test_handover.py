@@ -10,8 +10,10 @@ from pathlib import Path
 import gevent
 import pytest
 import requests
+from gevent.event import Event
 
 from tests.running import Running, wait_until
+from voice import drain, registry
 from voice.sandbox.phone import Phone
 
 CALLS = 6
@@ -142,3 +144,17 @@ def test_who_goes_says_so(server: Running) -> None:
     assert requests.get(f"{server.server.url}/readyz", timeout=5).status_code == 200
     phone.hang_up()
     phone.wait_until_over()
+
+
+def test_a_worker_leaves_when_its_last_request_is_answered_and_not_before() -> None:
+    left = Event()
+    drain.request_begins()
+    drain.request_begins()
+    going = drain.when_it_goes(lambda: False, lambda: True, 5, left.set)
+    drain.request_ends()
+    assert not left.wait(drain.LISTENERS_CLOSE_S + 0.5), "one is being answered"
+    drain.request_ends()
+    assert left.wait(0.5)
+    going.join(1)
+    assert going.successful()
+    registry.draining.clear()

@@ -19,19 +19,38 @@ _LAST_S = 2.0
 """Left at the end, for closing and for the records."""
 _APART_S = 0.01
 _LOOK_S = 0.1
+_LAST_LOOK_S = 0.02
 
 _log = logging.getLogger("voice.drain")
 
+_requests = 0
+"""Being answered; a stream is one as long as it lasts."""
 
-def when_it_goes(is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s: float) -> gevent.Greenlet:
+
+def request_begins() -> None:
+    global _requests
+    _requests += 1
+
+
+def request_ends() -> None:
+    global _requests
+    _requests -= 1
+
+
+def when_it_goes(
+    is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s: float, leave: Callable[[], None]
+) -> gevent.Greenlet:
     """Watch over `is_alive`, and drain once it is false; `timeout_s` is from then to the last call handed over.
 
-    `is_alone`: whether the other workers of this server go, too.
+    `is_alone`: whether the other workers of this server go, too. `leave` ends the process, as soon as the last request
+    is answered: gunicorn looks once a second, and those that wait for the next server would wait for that, too.
     """
-    return supervision.supervise("drain", lambda: _watch(is_alive, is_alone, timeout_s))
+    return supervision.supervise("drain", lambda: _watch(is_alive, is_alone, timeout_s, leave))
 
 
-def _watch(is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s: float) -> None:
+def _watch(
+    is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s: float, leave: Callable[[], None]
+) -> None:
     while is_alive():
         gevent.sleep(_LOOK_S)
     _log.info("draining: %d calls are handed over within %.0f s", registry.live_calls(), timeout_s)
@@ -43,3 +62,6 @@ def _watch(is_alive: Callable[[], bool], is_alone: Callable[[], bool], timeout_s
         connection.request_drain(within_s)
         # All at once they would come to the others at once.
         gevent.sleep(_APART_S)
+    while _requests > 0:
+        gevent.sleep(_LAST_LOOK_S)
+    leave()
