@@ -372,24 +372,6 @@ def test_a_bad_answer_of_a_web_service(payload: Any, expect: Check) -> None:
     expect(payload)
 
 
-# What is not there yet
-
-
-@each(
-    "dashboard",
-    dict.fromkeys(
-        (
-            "transcript with script tag",
-            "caller name starting with =",
-            "session cookie forged",
-            "live event stream without login",
-        )
-    ),
-)
-def test_a_bad_guest_of_the_console(payload: Any, expect: None) -> None:
-    pytest.skip("there is no console yet")
-
-
 def test_every_surface_is_tested() -> None:
     ours = {"ws_frame", "twilio_ws", "webhook_voice", "webhook_status", "rest_api", "config"}
     vendors = {"openai_ws", "grok_sse", "elevenlabs", "tool_webhook", "dashboard"}
