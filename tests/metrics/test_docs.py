@@ -98,6 +98,19 @@ def test_the_dashboard_shows_every_figure_and_its_panels_do_not_overlap() -> Non
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, which comes with Prometheus, is not installed")
-def test_promtool_takes_the_rules() -> None:
-    done = subprocess.run(["promtool", "check", "rules", str(DOCS / "alerts.yml")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_promtool_takes_the_rules_and_what_the_panels_ask(tmp_path: Path) -> None:
+    assert _promtool(DOCS / "alerts.yml") == 0
+    expressions = [expression.replace("$__rate_interval", "1m") for _, expression in _panels()]
+    rules = [{"record": f"panel_{number}", "expr": expression} for number, expression in enumerate(expressions)]
+    panels = tmp_path / "panels.yml"
+    panels.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert _promtool(panels) == 0
+    rules[0]["expr"] = expressions[0] + ")"
+    panels.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    assert _promtool(panels) != 0, "it finds what is wrong"
+
+
+def _promtool(rules: Path) -> int:
+    done = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True)
+    print(done.stdout, done.stderr)
+    return done.returncode
