@@ -143,13 +143,18 @@ def post_request(worker: Any, req: Any, environ: Any, resp: Any) -> None:
     from voice import drain
     from voice.web import bodies
 
-    drain.request_ends()
-    if resp is not None and resp.headers_sent and bodies.is_too_long(req.headers):
-        bodies.part(environ["gunicorn.socket"])
+    try:
+        if resp is not None and resp.headers_sent and bodies.is_too_long(req.headers):
+            bodies.part(environ["gunicorn.socket"])
+    finally:
+        drain.request_ends()
 
 
 def worker_exit(server: Any, worker: Any) -> None:
     """In a worker that ends, when its calls have ended."""
+    from voice import drain
+
+    drain.goes_by_itself()
     wsgi = getattr(worker, "wsgi", None)
     if wsgi is not None:
         wsgi.extensions["background"].stop()

@@ -93,6 +93,7 @@ class Background:
         self._tracing = tracing
 
     def start(self) -> None:
+        garbage.begin()
         self._tracing.start()
         self._records.start()
         self._outbox.start()
@@ -104,7 +105,7 @@ class Background:
         gevent.spawn(self._settle).name = "settle"
 
     def _settle(self) -> None:
-        """Once all is imported, the database is up, and the callers who have waited for a server are served."""
+        """Once the database is up, and the callers who have waited for a server are served."""
         gevent.sleep(_CALLERS_FIRST_S)
         gevent.get_hub().threadpool.apply(self._load)
         self._records.flush(_SETTLE_S)

@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from tests.running import Running, wait_until
 from voice import drain, registry
+from voice.sandbox.call_plan import CallSetup
 from voice.sandbox.phone import Phone
 
 CALLS = 6
@@ -38,9 +39,9 @@ def _busiest(server: Running) -> int:
     return max(_workers(server), key=lambda pid: len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
 
-def _calls(server: Running) -> list[Phone]:
+def _calls(server: Running, setup: CallSetup = CallSetup()) -> list[Phone]:
     """Callers who have said their names."""
-    phones = [server.phone(from_number=f"+1555000{number:04}") for number in range(CALLS)]
+    phones = [server.phone(from_number=f"+1555000{number:04}", setup=setup) for number in range(CALLS)]
     for phone in phones:
         phone.dial()
     for phone in phones:
@@ -144,6 +145,27 @@ def test_who_goes_says_so(server: Running) -> None:
     assert requests.get(f"{server.server.url}/readyz", timeout=5).status_code == 200
     phone.hang_up()
     phone.wait_until_over()
+
+
+def test_a_worker_that_goes_writes_down_what_waits_for_the_database(server: Running) -> None:
+    """Longer than it takes until nothing is left to be handed over, and nothing to be answered."""
+    phones = _calls(server, CallSetup(status_callback=None))
+    path = Path(server.environment["DATABASE_URL"].removeprefix("sqlite:///"))
+    before = _workers(server)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for phone in phones:
+        phone.hang_up()
+    wait_until(lambda: server.log.count(": over, completed, caller-hung-up") == CALLS, 10, "the calls are over")
+    for pid in before:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: server.log.count("draining: 0 calls") == len(before), 10, "nobody is left to be handed over")
+    gevent.sleep(drain.LISTENERS_CLOSE_S + 1.4)
+    other.execute("COMMIT")
+    other.close()
+    wait_until(lambda: not set(before) & set(_workers(server)), 15, "they have gone")
+    ends = dict(sqlite3.connect(path).execute("SELECT call_sid, reason FROM calls").fetchall())
+    assert ends == {phone.call_sid: "caller-hung-up" for phone in phones}
 
 
 def test_a_worker_leaves_when_its_last_request_is_answered_and_not_before() -> None:

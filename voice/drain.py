@@ -25,6 +25,7 @@ _log = logging.getLogger("voice.drain")
 
 _requests = 0
 """Being answered; a stream is one as long as it lasts."""
+_goes_by_itself = False
 
 
 def request_begins() -> None:
@@ -35,6 +36,12 @@ def request_begins() -> None:
 def request_ends() -> None:
     global _requests
     _requests -= 1
+
+
+def goes_by_itself() -> None:
+    """gunicorn has seen that it is done: from here on nobody cuts off what it still writes down."""
+    global _goes_by_itself
+    _goes_by_itself = True
 
 
 def when_it_goes(
@@ -64,4 +71,5 @@ def _watch(
         gevent.sleep(_APART_S)
     while _requests > 0:
         gevent.sleep(_LAST_LOOK_S)
-    leave()
+    if not _goes_by_itself:
+        leave()
