@@ -129,6 +129,24 @@ def test_importing_the_server_loads_nothing_that_only_tests_or_stand_ins_need(tm
     assert [name for name in loaded if name.startswith(kept_out)] == []
 
 
+_MADE = """
+import runpy, sys
+runpy.run_path("gunicorn.conf.py")
+import server
+server.app
+print(*sorted(sys.modules))
+"""
+
+
+def test_a_worker_loads_nothing_first_that_it_needs_later(good: dict[str, str], tmp_path: Path) -> None:
+    """Callers wait for it, when a server starts anew."""
+    process = run("-c", _MADE, **good, DATABASE_URL=f"sqlite:///{tmp_path}/voice.db")
+    loaded = process.stdout.split()
+    assert "sqlalchemy" in loaded, process.stderr
+    later = ("elevenlabs.client", "httpx", "pydantic", "jsonschema", "alembic", "opentelemetry", "psycopg")
+    assert [name for name in loaded if name in later] == []
+
+
 def _needed() -> set[str]:
     """What requirements.txt pulls in, by what is installed here."""
     found: set[str] = set()

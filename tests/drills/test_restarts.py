@@ -55,7 +55,8 @@ def test_calls_wait_behind_a_kept_socket(tmp_path: Path, record_property: Told, 
         assert crowd.recorded(database(running)) == []
         crowd.gaps().tell(record_property)
         record_property("start_of_a_server_s", round(start_s, 1))
-        assert max(crowd.gaps().stream) <= 3.0 + start_s
+        # On a machine on which a server starts within a second, two.
+        assert max(crowd.gaps().stream) <= max(2.0, 1.0 + start_s)
         assert "given up" not in running.log and "Traceback" not in running.log
 
 

@@ -25,6 +25,7 @@ def sandbox() -> Iterator[Sandbox]:
 def requests_to(sandbox: Sandbox, folder: Path, key: str = "") -> SpeechRequests:
     env = sandbox.environment()
     clips = Clips(env["ELEVENLABS_BASE_URL"], key or env["ELEVENLABS_API_KEY"], "eleven_flash_v2_5", folder)
+    clips.load()
     return SpeechRequests(clips, VOICE)
 
 
@@ -68,6 +69,19 @@ def test_twice_is_unavailable(sandbox: Sandbox, tmp_path: Path) -> None:
     speech.speak(1, "Hello.")
     with pytest.raises(VendorUnavailable, match="503"):
         Reader(speech.events()).take(2)
+
+
+def test_who_asks_before_the_sdk_is_loaded_has_it_loaded_and_waits(sandbox: Sandbox, tmp_path: Path) -> None:
+    env = sandbox.environment()
+    clips = Clips(env["ELEVENLABS_BASE_URL"], env["ELEVENLABS_API_KEY"], "eleven_flash_v2_5", tmp_path)
+    speech = SpeechRequests(clips, VOICE)
+    reader = Reader(speech.events())
+    assert reader.next() == ev.SynthesizerReady()
+    assert not clips.is_waited_for.is_set()
+    speech.speak(1, "Hello.")
+    assert clips.is_waited_for.wait(5)
+    clips.load()
+    assert isinstance(reader.next(), ev.SpeechArrived)
 
 
 def test_a_key_that_is_refused_is_the_accounts(sandbox: Sandbox, tmp_path: Path) -> None:

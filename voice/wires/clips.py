@@ -6,20 +6,28 @@ behind its back for the next time.
 
 import base64
 import hashlib
+import importlib
 import logging
 import os
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from voice import tls
 from voice.core.audio import Audio, is_text
 from voice.core.events import Alignment
 from voice.errors import VendorRefused, VendorUnavailable
+
+if TYPE_CHECKING:
+    from elevenlabs.client import ElevenLabs
 
 _FETCH_TIMEOUT_S = 10
 _SPEAK_TIMEOUT_S = 4
 _LONGEST_BYTES = 60_000 * 8
 _IN_MEMORY = 200
+_LOOK_S = 0.05
 _REFUSALS = (400, 401, 402, 403, 404, 422)
 
 _log = logging.getLogger("voice.clips")
@@ -44,15 +52,23 @@ class Voice:
 class Clips:
     def __init__(self, url: str, key: str, model: str, directory: Path) -> None:
         """`url` is ElevenLabs' https address. The folder is made when the first clip is."""
-        # Imported when a worker starts, not with the module: the SDK takes most of a second.
-        from elevenlabs.client import ElevenLabs
-
-        self._client = ElevenLabs(api_key=key, base_url=url, timeout=_FETCH_TIMEOUT_S)
+        self._url = url
+        self._key = key
         self._model = model
         self._directory = directory
         self._clips: dict[str, Clip] = {}
         # Names of clips that are being fetched: one fetch is enough for all calls.
         self._fetching: set[str] = set()
+        self._is_loaded = False
+        self._client: ElevenLabs | None = None
+        self.is_waited_for = threading.Event()
+        """A caller waits for `load`."""
+
+    def load(self) -> None:
+        """Load the SDK, half a second of processor time: for another thread, when callers do not wait for a server to
+        begin. Until it is there, no clip is made."""
+        importlib.import_module("elevenlabs.client")
+        self._is_loaded = True
 
     def get(self, voice: Voice, text: str) -> Clip | None:
         """None when there is none yet."""
@@ -83,6 +99,7 @@ class Clips:
 
     def synthesize(self, voice: Voice, text: str) -> Clip:
         """For the caller who waits for it; not kept. Raises VendorUnavailable or VendorRefused."""
+        self.is_waited_for.set()
         try:
             mulaw = self._synthesize(voice, text, _SPEAK_TIMEOUT_S)
         except Exception as error:  # the SDK's and httpx's
@@ -98,7 +115,7 @@ class Clips:
         options: dict[str, Any] = {"voice_settings": dict(voice.settings)} if voice.settings else {}
         if self._model != "eleven_multilingual_v2":  # takes no language_code
             options["language_code"] = voice.language
-        pieces = self._client.text_to_speech.stream(
+        pieces = self._loaded(timeout_s).text_to_speech.stream(
             voice.voice,
             text=text,
             model_id=self._model,
@@ -110,6 +127,21 @@ class Clips:
         if is_text(mulaw):
             raise ValueError("a text came in the place of sound")
         return mulaw
+
+    def _loaded(self, timeout_s: float) -> "ElevenLabs":
+        deadline = time.monotonic() + timeout_s
+        while not self._is_loaded:
+            if time.monotonic() > deadline:
+                raise TimeoutError("ElevenLabs' SDK is still being loaded")
+            # It is set in another thread, which may not wake this one.
+            time.sleep(_LOOK_S)
+        if self._client is None:
+            import httpx
+            from elevenlabs.client import ElevenLabs
+
+            http = httpx.Client(verify=tls.CONTEXT, timeout=_FETCH_TIMEOUT_S, follow_redirects=True)
+            self._client = ElevenLabs(api_key=self._key, base_url=self._url, httpx_client=http)
+        return self._client
 
     def _keep(self, name: str, mulaw: bytes, text: str) -> None:
         while len(self._clips) >= _IN_MEMORY:
