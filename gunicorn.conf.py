@@ -122,7 +122,13 @@ def post_worker_init(worker: Any) -> None:
     limit_mb = _number("MAX_MEMORY_MB", 0) or limits.memory_mb(worker.cfg.workers)
     if limit_mb is not None:
         Memory(limit_mb, leave=lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    drain.when_it_goes(lambda: worker.alive, master.goes, _number("DRAIN_TIMEOUT_S", 20), leave=lambda: sys.exit(0))
+    drain.when_it_goes(
+        lambda: worker.alive,
+        master.goes,
+        master.is_waited_for,
+        _number("DRAIN_TIMEOUT_S", 20),
+        leave=lambda: sys.exit(0),
+    )
     worker.wsgi.extensions["background"].start()
     # kill -USR2 <worker>: which calls are live, and where each of their greenlets stands.
     gevent.signal_handler(signal.SIGUSR2, lambda: logs.write(registry.describe()))

@@ -173,7 +173,7 @@ def test_a_worker_leaves_when_its_last_request_is_answered_and_not_before() -> N
     left = Event()
     drain.request_begins()
     drain.request_begins()
-    going = drain.when_it_goes(lambda: False, lambda: True, 5, left.set)
+    going = drain.when_it_goes(lambda: False, lambda: True, lambda: True, 5, left.set)
     drain.request_ends()
     assert not left.wait(drain.LISTENERS_CLOSE_S + 0.5), "one is being answered"
     drain.request_ends()

@@ -131,6 +131,16 @@ def test_a_call_that_twilio_brings_back_itself_is_back_at_once(calls: Running, r
     hang_up(phone)
 
 
+def test_who_has_not_heard_all_of_the_greeting_hears_it_again(calls: Running) -> None:
+    phone = phone_of(calls)
+    phone.dial()
+    phone.wait_for(lambda: not phone.is_silent(100))
+    phone.drop()
+    phone.wait_until_heard(GREETING)
+    assert len(phone.streams) == 2 and SORRY not in phone.heard_text
+    hang_up(phone)
+
+
 @pytest.mark.matrix(47)
 def test_streams_that_never_open_are_given_up_with_an_apology(calls: Running, record_property: Told) -> None:
     before = asked_behind(calls)

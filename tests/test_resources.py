@@ -934,7 +934,7 @@ def test_each_greenlet_of_the_worker_is_begun_again(
         outbox.start()
         greenlets.append(outbox)
     elif name == "drain":
-        greenlets.append(drain.when_it_goes(lambda: bool(broken()), lambda: False, 5, lambda: None))
+        greenlets.append(drain.when_it_goes(lambda: bool(broken()), lambda: False, lambda: False, 5, lambda: None))
     else:
         monkeypatch.setattr(memory, "_LOOK_S", 0.01)
         used = iter([1.0])

@@ -118,7 +118,8 @@ def test_while_the_records_do_not_answer_calls_begin_all_the_same(first: Served,
         lock.execute("ROLLBACK")
         lock.close()
     record_property("greeted_without_records_ms", round(took * 1000))
-    assert took < 0.6
+    # The database is waited for a quarter of a second, and not for the five that it may take.
+    assert took < 1.5
     stream.leave()
     assert "token is spent" in _refused(first, call_sid, parameters), "what this worker spent it remembers"
 

@@ -137,9 +137,11 @@ class Call:
         earlier = recover(self._services.records, self._services.owner, started.call_sid, admission)
         numbers = admission.caller_number, admission.called_number
         self._variables = agents.variables(agent, earlier.parameters, *numbers)
-        conversation = Conversation(
-            agents.rules(agent, self._variables, admission.opening, earlier.seconds), earlier.past
-        )
+        opening = admission.opening
+        if opening == "resumed" and agent.greeting and not earlier.past.greeted:
+            # Who calls hears all of it: whom they talk to, and that they are recorded.
+            opening = "greeting"
+        conversation = Conversation(agents.rules(agent, self._variables, opening, earlier.seconds), earlier.past)
         session = registry.CallSession(
             started.call_sid,
             started.stream_sid,
@@ -195,6 +197,8 @@ class Call:
         agent = self._agent
         voice = agent.voice if to == "anew" else agent.fallback_voice or agent.voice
         _log.info("%s: another synthesizer takes over, %s, voice %s", self._name, to, voice)
+        # The next resort: in a worker that has just begun it is not loaded yet.
+        self._services.clips.is_waited_for.set()
         if to == "by-request":
             self._use_synthesizer(SpeechRequests(self._services.clips, agents.voice(agent, voice)))
         else:

@@ -16,7 +16,7 @@ _CHECK_S = 60.0
 _START_S = 30.0
 _LOOK_S = 0.1
 
-# One byte that the master shares with all its workers.
+# One byte that the master shares with all its workers: 0, or 1 when it goes, or 2 when its socket is kept meanwhile.
 _goes = mmap.mmap(-1, 1)
 
 
@@ -37,7 +37,7 @@ def take_charge(arbiter: Any) -> None:
         manage_workers()
 
     def tell_and_end() -> None:
-        _goes[0] = 1
+        _goes[0] = 2 if arbiter.systemd else 1
         end()
 
     arbiter.handle_hup, arbiter.manage_workers, arbiter.handle_term = (
@@ -50,6 +50,11 @@ def take_charge(arbiter: Any) -> None:
 def goes() -> bool:
     """In a worker: whether the whole server ends, so that no other worker of it can take a call."""
     return bool(_goes[0])
+
+
+def is_waited_for() -> bool:
+    """In a worker: whether the whole server ends, and callers wait for the next one at a socket that systemd keeps."""
+    return bool(_goes[0] == 2)
 
 
 def _faults() -> str:

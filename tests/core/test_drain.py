@@ -55,6 +55,34 @@ def test_a_goodbye_ends_the_call_here() -> None:
     assert story.heard(5.9, 2, 9)[-1] == ev.EndCall("completed", "agent-hung-up")
 
 
+def test_a_tool_that_runs_may_finish_and_nothing_more() -> None:
+    story = Story()
+    story.asks(3.0, "A table at nine.")
+    story.at(5.1, ev.ToolCalled(2, "c", "book", "{}"))
+    story.at(5.2, ev.ReplyFinished(2))
+    assert story.at(5.3, ev.DrainRequested(0.0)) == []
+    assert story.passes() == []
+    assert story.at(5.9, ev.ToolFinished(2, "c", '{"booked": true}'))[-1] == LEFT_LATE
+    assert '{"booked": true}' in str(story.conversation.transcript.entries)
+
+
+def test_a_tool_that_takes_longer_than_a_second_is_not_waited_for() -> None:
+    story = Story()
+    story.asks(3.0, "A table at nine.")
+    story.at(5.1, ev.ToolCalled(2, "c", "book", "{}"))
+    story.at(5.2, ev.ReplyFinished(2))
+    story.at(5.3, ev.DrainRequested(0.0))
+    assert story.passes_until(ev.EndCall)[-1] == LEFT_LATE
+    assert story.now == pytest.approx(6.3)
+
+
+def test_a_message_for_a_machine_is_left_again_elsewhere_and_whole() -> None:
+    conversation = Conversation(Rules("Please call us back.", "Sorry.", message_only=True))
+    conversation.handle(ev.StreamStarted(), 0.0)
+    assert conversation.handle(ev.DrainRequested(0.0), 0.5) == []
+    assert conversation.handle(ev.DeadlinePassed(), 0.5)[-1] == LEFT_LATE
+
+
 def test_a_call_that_was_handed_over_goes_on_without_a_word() -> None:
     past = Past(2, (AgentSaid("Hello there."), CallerSaid("Hi."), AgentSaid("What can I do?")))
     conversation = Conversation(Rules("", "Sorry."), past)

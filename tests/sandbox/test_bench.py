@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ from voice.sandbox.bench_script import (
     question,
     sentences,
 )
-from voice.sandbox.serving import ServerProcess
+from voice.sandbox.serving import ROOT, ServerProcess
 
 # The caller speaks 1 s after the beginning and again, into the answer, 4 s after it. A frame goes out every 20 ms.
 SENT_AT = [100 + n * 0.02 for n in range(600)]
@@ -392,6 +393,14 @@ def test_five_calls_at_once_are_sound(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert found["webhook"]["count"] == found["greeting"]["count"] == 5 and found["hub_busy_ms"] > 0, told
     assert os.sched_getaffinity(0) == allowed
     assert "silence_ms = 600" in agent_file(False), "the figures count 30 frames of silence"
+
+
+def test_each_step_of_a_frame_has_its_cost() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bench.micro", "200"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    costs = [float(line.split(" us  ")[0]) for line in done.stdout.splitlines()]
+    assert len(costs) == 11 and min(costs) > 0, done.stdout
 
 
 def _elsewhere(plan: Plan, folder: Path, capfd: pytest.CaptureFixture[str], **own: str) -> tuple[int, Any]:

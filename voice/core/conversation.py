@@ -22,6 +22,8 @@ _BOTH_WAIT_S = 2.5
 """A call that has neither transcriber nor synthesizer for so long is given up."""
 _MESSAGE_WAIT_S = 90.0
 """A message for a machine has been spoken by then, or never will be."""
+_UNREPEATABLE_S = 1.0
+"""So much longer a call stays with a worker that goes, for what no other worker can take up."""
 
 
 class Conversation:
@@ -40,7 +42,7 @@ class Conversation:
         self._idle_prompts = 0
         self._warns = False
         # Another worker carries the call on from the next pause.
-        self._started = self._leaving = False
+        self._started = self._leaving = self._overdue = False
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """The actions to perform, in order. `now` is in seconds since the call's start and never goes back."""
@@ -176,6 +178,8 @@ class Conversation:
             self._decide_without_turn()
         self._watch_for_silence()
         self._watch_for_vendors()
+        if self._overdue and not self.ended and not self._unrepeatable:
+            self._leave_late()
 
     def _decide_in_turn(self, turn: Turn) -> None:
         """The agent has the floor or is about to take it."""
@@ -334,12 +338,28 @@ class Conversation:
                 self._finish_with(self.rules.goodbye, ev.EndCall("completed", "time-limit"))
             case Deadline.GOODBYE:
                 self._goodbye_late()
+            case Deadline.DRAIN if self._unrepeatable and not self._overdue:
+                self._overdue = True
+                self._agenda.set(Deadline.DRAIN, self._agenda.now + _UNREPEATABLE_S)
             case Deadline.DRAIN:
-                turn = self._delivery.turn
-                goodbye = self._ending or (turn.ending.end if turn and turn.ending else None)
-                self._end(goodbye or ev.EndCall("handed-over", "drained-late"))
+                self._leave_late()
             case _:
                 self._delivery.late(deadline)
+
+    @property
+    def _unrepeatable(self) -> bool:
+        """A tool runs, or the last words are spoken; a message is left again, whole."""
+        if self._ending:
+            return not self.rules.message_only
+        turns = (self._delivery.turn, self._delivery.suspended)
+        return any(turn and (turn.ending or turn.running) for turn in turns)
+
+    def _leave_late(self) -> None:
+        turn = self._delivery.turn
+        goodbye = self._ending or (turn.ending.end if turn and turn.ending else None)
+        if goodbye is None or self.rules.message_only:
+            goodbye = ev.EndCall("handed-over", "drained-late")
+        self._end(goodbye)
 
     def _wait_for_transcriber(self) -> None:
         """The caller has said something, and the transcriber is not there to tell what."""

@@ -48,6 +48,11 @@ class Past:
     digits: str = ""
     """The name of those that the caller was asked to type."""
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the greeting was heard to its end, or the caller has said something since."""
+        return self.turns > 1 or any(not (isinstance(entry, AgentSaid) and entry.cut) for entry in self.entries)
+
     def plain(self) -> dict[str, Any]:
         entries = [{type(entry).__name__: asdict(entry)} for entry in self.entries]
         return {"turns": self.turns, "entries": entries, "digits": self.digits}

@@ -28,6 +28,9 @@ _SPEAK_TIMEOUT_S = 4
 _LONGEST_BYTES = 60_000 * 8
 _IN_MEMORY = 200
 _LOOK_S = 0.05
+# The SDK, and most of what httpx imports with its first client. The rest of that, 12 ms, must not be imported in
+# another thread: where trio is installed it starts a process, and under gevent only the first thread can.
+_SLOW_TO_IMPORT = ("elevenlabs.client", "anyio", "h11")
 _REFUSALS = (400, 401, 402, 403, 404, 422)
 
 _log = logging.getLogger("voice.clips")
@@ -60,14 +63,20 @@ class Clips:
         # Names of clips that are being fetched: one fetch is enough for all calls.
         self._fetching: set[str] = set()
         self._is_loaded = False
+        self._failure: Exception | None = None
         self._client: ElevenLabs | None = None
         self.is_waited_for = threading.Event()
-        """A caller waits for `load`."""
+        """A caller waits for `load`, or may do so soon."""
 
     def load(self) -> None:
         """Load the SDK, half a second of processor time: for another thread, when callers do not wait for a server to
         begin. Until it is there, no clip is made."""
-        importlib.import_module("elevenlabs.client")
+        try:
+            for name in _SLOW_TO_IMPORT:
+                importlib.import_module(name)
+        except Exception as error:
+            _log.exception("no clip can be made: ElevenLabs' SDK cannot be loaded")
+            self._failure = error
         self._is_loaded = True
 
     def get(self, voice: Voice, text: str) -> Clip | None:
@@ -99,7 +108,6 @@ class Clips:
 
     def synthesize(self, voice: Voice, text: str) -> Clip:
         """For the caller who waits for it; not kept. Raises VendorUnavailable or VendorRefused."""
-        self.is_waited_for.set()
         try:
             mulaw = self._synthesize(voice, text, _SPEAK_TIMEOUT_S)
         except Exception as error:  # the SDK's and httpx's
@@ -135,6 +143,8 @@ class Clips:
                 raise TimeoutError("ElevenLabs' SDK is still being loaded")
             # It is set in another thread, which may not wake this one.
             time.sleep(_LOOK_S)
+        if self._failure:
+            raise self._failure
         if self._client is None:
             import httpx
             from elevenlabs.client import ElevenLabs
