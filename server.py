@@ -73,7 +73,6 @@ class Background:
     def __init__(
         self,
         telephone: Telephone,
-        clips: Clips,
         records: Records,
         outbox: Outbox,
         monitor: Monitor,
@@ -84,7 +83,6 @@ class Background:
         tracing: Tracing,
     ) -> None:
         self._telephone = telephone
-        self._clips = clips
         self._records = records
         self._presence = presence
         self._outbox = outbox
@@ -108,14 +106,13 @@ class Background:
 
     def _settle(self) -> None:
         """Once the database is up, and the callers who have waited for a server are served."""
-        self._clips.is_waited_for.wait(_CALLERS_FIRST_S)
+        gevent.sleep(_CALLERS_FIRST_S)
         gevent.get_hub().threadpool.apply(self._load)
         self._records.flush(_SETTLE_S)
         garbage.begin()
 
     def _load(self) -> None:
         """What is needed later, and what callers who are waiting for a server to begin should not wait for."""
-        self._clips.load()
         importlib.import_module("jsonschema")
         self._telephone.load()
 
@@ -163,7 +160,6 @@ def create_app(settings: Settings, agents: Mapping[str, Agent], prices: Prices) 
     app.register_blueprint(metrics_door(settings.api_token))
     app.extensions["background"] = Background(
         services.telephone,
-        services.clips,
         services.records,
         Outbox(services.records, after_call.destination),
         Monitor(

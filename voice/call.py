@@ -197,8 +197,6 @@ class Call:
         agent = self._agent
         voice = agent.voice if to == "anew" else agent.fallback_voice or agent.voice
         _log.info("%s: another synthesizer takes over, %s, voice %s", self._name, to, voice)
-        # The next resort: in a worker that has just begun it is not loaded yet.
-        self._services.clips.is_waited_for.set()
         if to == "by-request":
             self._use_synthesizer(SpeechRequests(self._services.clips, agents.voice(agent, voice)))
         else:

@@ -5,6 +5,7 @@ one of those cannot start.
 """
 
 import mmap
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from gunicorn.errors import HaltServer
 _CHECK_S = 60.0
 _START_S = 30.0
 _LOOK_S = 0.1
+_LAST_LOOK_S = 0.01
 
 # One byte that the master shares with all its workers: 0, or 1 when it goes, or 2 when its socket is kept meanwhile.
 _goes = mmap.mmap(-1, 1)
@@ -38,6 +40,8 @@ def take_charge(arbiter: Any) -> None:
 
     def tell_and_end() -> None:
         _goes[0] = 2 if arbiter.systemd else 1
+        if arbiter.systemd:
+            _wait_for_the_last(arbiter)
         end()
 
     arbiter.handle_hup, arbiter.manage_workers, arbiter.handle_term = (
@@ -55,6 +59,17 @@ def goes() -> bool:
 def is_waited_for() -> bool:
     """In a worker: whether the whole server ends, and callers wait for the next one at a socket that systemd keeps."""
     return bool(_goes[0] == 2)
+
+
+def _wait_for_the_last(arbiter: Any) -> None:
+    """gunicorn itself looks at its workers ten times a second, and waits once more when none is left: so do callers."""
+    arbiter.kill_workers(signal.SIGTERM)
+    deadline = time.monotonic() + arbiter.cfg.graceful_timeout
+    while arbiter.WORKERS and time.monotonic() < deadline:
+        arbiter.reap_workers()
+        time.sleep(_LAST_LOOK_S)
+    # As it would; otherwise it begins to wait anew.
+    arbiter.kill_workers(signal.SIGKILL)
 
 
 def _faults() -> str:

@@ -292,7 +292,6 @@ def test_a_text_in_the_place_of_a_clip_is_neither_played_nor_kept(tmp_path: Path
 
     with tcp_server(serve) as port:
         clips = Clips(f"http://127.0.0.1:{port}", "key", "eleven_flash_v2_5", tmp_path)
-        clips.load()
         voice = Voice("a-voice", "en")
         clips.fetch(voice, "Hello.")
         assert clips.get(voice, "Hello.") is None and list(tmp_path.iterdir()) == []

@@ -1,6 +1,5 @@
 """The synthesizer's last resort against the stand-in: sentences by requests, in order, and none that was given up."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def sandbox() -> Iterator[Sandbox]:
 def requests_to(sandbox: Sandbox, folder: Path, key: str = "") -> SpeechRequests:
     env = sandbox.environment()
     clips = Clips(env["ELEVENLABS_BASE_URL"], key or env["ELEVENLABS_API_KEY"], "eleven_flash_v2_5", folder)
-    clips.load()
     return SpeechRequests(clips, VOICE)
 
 
@@ -70,32 +68,6 @@ def test_twice_is_unavailable(sandbox: Sandbox, tmp_path: Path) -> None:
     speech.speak(1, "Hello.")
     with pytest.raises(VendorUnavailable, match="503"):
         Reader(speech.events()).take(2)
-
-
-def _unloaded(sandbox: Sandbox, folder: Path) -> Clips:
-    env = sandbox.environment()
-    return Clips(env["ELEVENLABS_BASE_URL"], env["ELEVENLABS_API_KEY"], "eleven_flash_v2_5", folder)
-
-
-def test_who_asks_before_the_sdk_is_loaded_waits_for_it(sandbox: Sandbox, tmp_path: Path) -> None:
-    clips = _unloaded(sandbox, tmp_path)
-    speech = SpeechRequests(clips, VOICE)
-    reader = Reader(speech.events())
-    assert reader.next() == ev.SynthesizerReady()
-    speech.speak(1, "Hello.")
-    clips.load()
-    assert isinstance(reader.next(), ev.SpeechArrived)
-
-
-def test_an_sdk_that_cannot_be_loaded_is_named_and_waited_for_by_nobody(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    clips = _unloaded(sandbox, tmp_path)
-    monkeypatch.setitem(sys.modules, "elevenlabs.client", None)
-    clips.load()
-    assert "ElevenLabs' SDK cannot be loaded" in caplog.text
-    with pytest.raises(VendorUnavailable, match="elevenlabs"):
-        clips.synthesize(VOICE, "Hello.")
 
 
 def test_a_key_that_is_refused_is_the_accounts(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -6,31 +6,25 @@ behind its back for the next time.
 
 import base64
 import hashlib
-import importlib
 import logging
 import os
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
+from elevenlabs.core.client_wrapper import SyncClientWrapper
+from elevenlabs.text_to_speech.client import TextToSpeechClient
 
 from voice import tls
 from voice.core.audio import Audio, is_text
 from voice.core.events import Alignment
 from voice.errors import VendorRefused, VendorUnavailable
 
-if TYPE_CHECKING:
-    from elevenlabs.client import ElevenLabs
-
 _FETCH_TIMEOUT_S = 10
 _SPEAK_TIMEOUT_S = 4
 _LONGEST_BYTES = 60_000 * 8
 _IN_MEMORY = 200
-_LOOK_S = 0.05
-# The SDK, and most of what httpx imports with its first client. The rest of that, 12 ms, must not be imported in
-# another thread: where trio is installed it starts a process, and under gevent only the first thread can.
-_SLOW_TO_IMPORT = ("elevenlabs.client", "anyio", "h11")
 _REFUSALS = (400, 401, 402, 403, 404, 422)
 
 _log = logging.getLogger("voice.clips")
@@ -55,29 +49,16 @@ class Voice:
 class Clips:
     def __init__(self, url: str, key: str, model: str, directory: Path) -> None:
         """`url` is ElevenLabs' https address. The folder is made when the first clip is."""
-        self._url = url
-        self._key = key
+        http = httpx.Client(verify=tls.CONTEXT, timeout=_FETCH_TIMEOUT_S, follow_redirects=True)
+        wrapper = SyncClientWrapper(base_url=url, api_key=key, httpx_client=http, timeout=_FETCH_TIMEOUT_S)
+        # Not as a part of `elevenlabs.client`, which is all of the SDK: a quarter of a second more, for which callers
+        # wait when a server begins anew.
+        self._speech = TextToSpeechClient(client_wrapper=wrapper)
         self._model = model
         self._directory = directory
         self._clips: dict[str, Clip] = {}
         # Names of clips that are being fetched: one fetch is enough for all calls.
         self._fetching: set[str] = set()
-        self._is_loaded = False
-        self._failure: Exception | None = None
-        self._client: ElevenLabs | None = None
-        self.is_waited_for = threading.Event()
-        """A caller waits for `load`, or may do so soon."""
-
-    def load(self) -> None:
-        """Load the SDK, half a second of processor time: for another thread, when callers do not wait for a server to
-        begin. Until it is there, no clip is made."""
-        try:
-            for name in _SLOW_TO_IMPORT:
-                importlib.import_module(name)
-        except Exception as error:
-            _log.exception("no clip can be made: ElevenLabs' SDK cannot be loaded")
-            self._failure = error
-        self._is_loaded = True
 
     def get(self, voice: Voice, text: str) -> Clip | None:
         """None when there is none yet."""
@@ -123,7 +104,7 @@ class Clips:
         options: dict[str, Any] = {"voice_settings": dict(voice.settings)} if voice.settings else {}
         if self._model != "eleven_multilingual_v2":  # takes no language_code
             options["language_code"] = voice.language
-        pieces = self._loaded(timeout_s).text_to_speech.stream(
+        pieces = self._speech.stream(
             voice.voice,
             text=text,
             model_id=self._model,
@@ -135,23 +116,6 @@ class Clips:
         if is_text(mulaw):
             raise ValueError("a text came in the place of sound")
         return mulaw
-
-    def _loaded(self, timeout_s: float) -> "ElevenLabs":
-        deadline = time.monotonic() + timeout_s
-        while not self._is_loaded:
-            if time.monotonic() > deadline:
-                raise TimeoutError("ElevenLabs' SDK is still being loaded")
-            # It is set in another thread, which may not wake this one.
-            time.sleep(_LOOK_S)
-        if self._failure:
-            raise self._failure
-        if self._client is None:
-            import httpx
-            from elevenlabs.client import ElevenLabs
-
-            http = httpx.Client(verify=tls.CONTEXT, timeout=_FETCH_TIMEOUT_S, follow_redirects=True)
-            self._client = ElevenLabs(api_key=self._key, base_url=self._url, httpx_client=http)
-        return self._client
 
     def _keep(self, name: str, mulaw: bytes, text: str) -> None:
         while len(self._clips) >= _IN_MEMORY:
