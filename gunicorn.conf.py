@@ -117,9 +117,11 @@ def post_worker_init(worker: Any) -> None:
 
     from voice import drain, master, registry
     from voice.memory import Memory
+    from voice.names import Names
     from voice.watchdog import Watchdog
 
-    gevent.get_hub().print_exception = logs.greenlet_failed
+    hub = gevent.get_hub()
+    hub.print_exception, hub.resolver = logs.greenlet_failed, Names(hub.resolver)
     Watchdog().start()
     limit_mb = _number("MAX_MEMORY_MB", 0) or limits.memory_mb(worker.cfg.workers)
     if limit_mb is not None:

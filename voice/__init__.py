@@ -55,6 +55,7 @@ The process
     recall.py               calls that Twilio holds without a stream; heartbeat.py what workers know of each other
     call_log.py, logs.py    the file of a call; the log of the server, by way of log_output.py
     watchdog.py             a thread that looks whether the worker stands still; memory.py, limits.py what it may use
+    names.py                what a vendor's name was last known as
     supervision.py          the worker's own greenlets, begun again when they fail
     errors.py               every error, by what can be done about it
     cli.py                  `python -m voice ...`: its options; commands/ what each command does
